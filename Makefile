@@ -1,0 +1,63 @@
+# Nothing but Python 3.11 to 3.13 and make is needed; all else goes into .venv.
+PYTHON ?= python3
+RUN ?= runs/digits
+PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
+
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
+
+TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL
+
+.PHONY: help quickstart test constraints clean
+
+help: ## Show this help
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+
+quickstart: .venv/installed ## Train on scikit-learn's digits; leaves the run in runs/digits
+	@if [ -e $(RUN) ]; then \
+	  echo "$(RUN) is there already: nothing to do. To train again: rm -r $(RUN)"; \
+	else \
+	  set -x; $(BIN)/tfp-glow train --dataset digits --preset digits --output $(RUN); \
+	fi
+
+test: .venv/installed-dev ## Lint, check the format, run the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+constraints: ## Write constraints.txt anew from setup.py (with PYTHON=python3.11)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Needs the oldest Python: make constraints PYTHON=python3.11" >&2; exit 1; }
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install -qq -e '.[dev]'
+	{ grep '^#' constraints.txt; build/constraints/bin/python -m pip freeze \
+	  --all --exclude pip --exclude tfp-glow; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean: ## Remove the environment, builds and caches, but no runs
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	find tfp_glow tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Empty files in .venv record what is installed.
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is:" \
+	    "$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module (on Debian and Ubuntu: apt install" \
+	    "python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/installed: .venv/created $(DEPENDENCIES)
+	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+.venv/installed-dev: .venv/created $(DEPENDENCIES)
+	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch .venv/installed $@

@@ -1,0 +1,68 @@
+"""Metadata and dependencies of the distribution `tfp-glow`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read_version() -> str:
+    """Reads the version as text: importing the package would need TensorFlow."""
+    text = (ROOT / "tfp_glow" / "version.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if match is None:
+        raise ValueError('`tfp_glow/version.py` needs a line `__version__ = "..."`.')
+    return match.group(1)
+
+
+# Lower bounds are the oldest set, and upper bounds the newest, that the tests ran on.
+CORE = [
+    "keras>=3.10,<3.16",
+    "matplotlib>=3.8,<3.12",
+    "numpy>=1.26,<2.5",
+    "scikit-learn>=1.4,<1.10",
+    "tensorboard>=2.18,<2.22",  # the Keras callback; TensorFlow 2.21 omits it
+    "tensorflow>=2.18,<2.22",
+    "tensorflow-probability[tf]>=0.25,<0.26",
+]
+DATA = [
+    "importlib_resources>=6.4,<8",  # imported by TFDS, which does not declare it
+    "scikit-image>=0.22,<0.27",
+    "tensorflow-datasets>=4.9.7,<4.10",
+]
+DEV = [
+    *DATA,
+    "build>=1.2.1,<2",
+    "pytest>=8.2,<10",
+    "pytest-xdist>=3.6.1,<4",
+    "ruff>=0.17,<0.18",
+    "setuptools>=77.0.3,<85",  # builds the wheel in `tests/test_packaging.py`
+]
+
+setup(
+    name="tfp-glow",
+    version=read_version(),
+    description="Glow normalizing flows for TensorFlow Probability",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The tfp_glow authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
+    install_requires=CORE,
+    extras_require={"data": DATA, "dev": DEV},
+    entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
+    keywords="glow normalizing flows tensorflow probability keras generative models",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

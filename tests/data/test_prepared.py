@@ -1,0 +1,246 @@
+import pathlib
+import socket
+import urllib.request
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfp_glow import data
+
+tfds = pytest.importorskip(
+    "tensorflow_datasets", reason="these data sets need TensorFlow Datasets"
+)
+
+SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared/tensorflow_datasets"
+
+
+def shared(name):
+    """The directory of prepared sets, or a skip where it does not hold this one."""
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"../shared/tensorflow_datasets/{name} is not there")
+    return str(SHARED)
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Prepares a small set of one's own, and returns the directory that holds it."""
+
+    def prepare(name, features, **splits):
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version="1.0.0",
+            features=tfds.features.FeaturesDict(features),
+            split_datasets={name: enumerate(rows) for name, rows in splits.items()},
+            data_dir=str(tmp_path),
+        )
+        return str(tmp_path)
+
+    return prepare
+
+
+def labelled(count, shape=(10, 5, 3)):
+    images = np.random.RandomState(0).randint(1, 256, (count, *shape), np.uint8)
+    return [{"image": image, "label": i % 4} for i, image in enumerate(images)]
+
+
+IMAGE = tfds.features.Image(shape=(10, 5, 3))
+LABEL = tfds.features.ClassLabel(num_classes=4)
+
+
+def test_own_set_is_padded_in_the_centre_and_gives_its_labels(prepare):
+    examples = labelled(6)
+    directory = prepare("own", {"image": IMAGE, "label": LABEL}, test=examples)
+    images, labels = data.load_arrays("own", "test", data_dir=directory)
+    assert images.shape == (6, 16, 8, 3)
+    # TFDS shuffles what it writes, so images are matched by their content.
+    originals = {e["image"].tobytes(): e["label"] for e in examples}
+    centres = images[:, 3:13, 1:6]
+    assert [originals[centre.tobytes()] for centre in centres] == list(labels)
+    assert np.sum(images.astype(int)) == np.sum(centres.astype(int))
+    assert labels.dtype == np.int32
+
+    info = data.describe("own", data_dir=directory)
+    assert info.event_shape == (16, 8, 3)
+    assert info.num_bits == 8
+    assert info.num_classes == 4
+    assert info.note == "10x5 images padded to 16x8 with zeros"
+
+
+def test_validation_is_the_last_tenth_of_train_and_no_longer_in_it(prepare):
+    directory = prepare("own", {"image": IMAGE, "label": LABEL}, train=labelled(25))
+    info = data.describe("own", data_dir=directory)
+    assert info.num_examples == {"train": 23, "validation": 2}
+    assert "validation is train[23:]" in info.note
+
+    parts = [
+        {
+            image.tobytes()
+            for image in data.load_arrays("own", split, data_dir=directory)[0]
+        }
+        for split in ("train", "validation")
+    ]
+    assert [len(part) for part in parts] == [23, 2]
+    assert not parts[0] & parts[1]
+
+
+def test_a_validation_split_that_exists_is_used(prepare):
+    directory = prepare(
+        "own",
+        {"image": IMAGE, "label": LABEL},
+        train=labelled(20),
+        validation=labelled(3),
+    )
+    info = data.describe("own", data_dir=directory)
+    assert info.num_examples == {"train": 20, "validation": 3}
+    assert "validation" not in info.note
+    assert len(data.load("own", "validation", data_dir=directory)) == 3
+
+
+def test_a_missing_test_split_is_no_other_split(prepare):
+    directory = prepare("own", {"image": IMAGE, "label": LABEL}, train=labelled(20))
+    with pytest.raises(ValueError, match=r"\('train', 'validation'\)\. Received: .*'t"):
+        data.load("own", "test", data_dir=directory)
+
+
+def test_set_without_labels(prepare):
+    examples = [{"image": example["image"]} for example in labelled(4)]
+    directory = prepare("own", {"image": IMAGE}, test=examples)
+    assert data.describe("own", data_dir=directory).num_classes is None
+    assert data.load_arrays("own", "test", data_dir=directory)[1] is None
+    assert len(data.load("own", "test", data_dir=directory)) == 4
+    with pytest.raises(ValueError, match=r"no class labels.*with_labels=True"):
+        data.load("own", "test", data_dir=directory, with_labels=True)
+
+
+def test_set_of_images_of_other_sizes_is_rejected(prepare):
+    features = {"image": tfds.features.Image(shape=(None, None, 3))}
+    directory = prepare("own", features, test=[{"image": labelled(1)[0]["image"]}])
+    with pytest.raises(ValueError, match=r"differ in size.*\(None, None, 3\)"):
+        data.describe("own", data_dir=directory)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"text": tfds.features.Text()},
+        {"image": tfds.features.Text()},
+        {"image": tfds.features.Image(shape=(8, 8, 1), dtype=np.uint16)},
+    ],
+)
+def test_set_without_uint8_images_is_rejected(prepare, features):
+    (key,) = features
+    is_text = isinstance(features[key], tfds.features.Text)
+    value = "words" if is_text else np.zeros([8, 8, 1], np.uint16)
+    directory = prepare("own", features, test=[{key: value}])
+    with pytest.raises(ValueError, match=r"no feature 'image' of uint8 images"):
+        data.describe("own", data_dir=directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("digit", "digits"), ("Photo", "photos"), ("CIFAR-10", "cifar10")],
+)
+def test_unknown_name_is_answered_with_a_suggestion(name, meant, tmp_path):
+    with pytest.raises(
+        ValueError,
+        match=rf"\('digits', 'photos'\).*Received: name='{name}'.*mean '{meant}'\?",
+    ) as caught:
+        data.load(name, "train", data_dir=str(tmp_path))
+    # Not TFDS's own error too, which lists all of its sets.
+    assert caught.value.__suppress_context__
+
+
+def test_unknown_configuration_is_answered_by_tfds(tmp_path):
+    with pytest.raises(ValueError, match="BuilderConfig 7x7 not found"):
+        data.load("imagenet_resized/7x7", "train", data_dir=str(tmp_path))
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """Keeps every test from the network; the list says which set wanted it."""
+    wanted = []
+
+    def download_and_prepare(self):
+        wanted.append(self.name)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(
+        tfds.core.DatasetBuilder, "download_and_prepare", download_and_prepare
+    )
+    return wanted
+
+
+def fail_to_resolve(*_):
+    raise socket.gaierror("Name or service not known")
+
+
+def test_missing_set_fails_before_tfds_tries_for_minutes(
+    downloads, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    with pytest.raises(
+        FileNotFoundError, match=r"'mnist' is not prepared in .*Name or.*--data-dir"
+    ):
+        data.load("mnist", "train", data_dir=str(tmp_path))
+    assert downloads == []
+
+
+def test_proxy_is_trusted_with_the_names_of_hosts(downloads, monkeypatch, tmp_path):
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "proxy:3128"})
+    with pytest.raises(FileNotFoundError, match=r"no route to host.*--data-dir"):
+        data.describe("mnist", data_dir=str(tmp_path))
+    assert downloads == ["mnist"]
+
+
+def test_set_that_could_not_be_used_is_not_downloaded(downloads, tmp_path):
+    with pytest.raises(ValueError, match="no feature 'image'"):
+        data.load("ag_news_subset", "train", data_dir=str(tmp_path))
+    assert downloads == []
+
+
+def test_fashion_mnist_is_padded_to_32():
+    directory = shared("fashion_mnist")
+    info = data.describe("fashion_mnist", data_dir=directory)
+    assert info.event_shape == (32, 32, 1)
+    assert info.num_examples == {"train": 55_000, "validation": 5_000, "test": 10_000}
+    assert info.note.startswith("28x28 images padded to 32x32 with zeros")
+    assert "present" not in info.note
+
+    original = tfds.load(
+        "fashion_mnist", split="test[:100]", data_dir=directory, download=False
+    )
+    originals = np.stack([e["image"] for e in original.as_numpy_iterator()])
+    images, labels = data.load_arrays(
+        "fashion_mnist", "test", limit=100, data_dir=directory
+    )
+    np.testing.assert_array_equal(images[:, 2:30, 2:30], originals)
+    assert images.astype(int).sum() == originals.astype(int).sum()
+    assert set(labels) == set(range(10))
+
+
+def test_cifar10_says_what_is_missing():
+    directory = shared("cifar10")
+    info = data.describe("cifar10", data_dir=directory)
+    assert info.event_shape == (32, 32, 3)
+    assert info.num_examples == {"train": 44_935, "validation": 4_992, "test": 9_980}
+    assert info.note.endswith(
+        "cifar10: 49,927 of 50,000 train images and 9,980 of 10,000 test images present"
+    )
+    batches = data.load(
+        "cifar10",
+        "train",
+        batch_size=32,
+        data_dir=directory,
+        shuffle=True,
+        seed=1,
+        with_labels=True,
+    )
+    images, labels = next(iter(batches))
+    assert images.shape == (32, 32, 32, 3)
+    assert images.dtype == tf.uint8
+    assert labels.dtype == tf.int32
+    again, _ = next(iter(batches))
+    assert not np.array_equal(images, again)

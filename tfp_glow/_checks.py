@@ -1,0 +1,88 @@
+"""Checks of arguments that more than one file makes, and their messages."""
+
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow._suggest import suggestion
+
+Parameter = tf.Tensor | tf.Variable | tfp.util.DeferredTensor
+
+
+def check_positive_integer(name: str, value: int) -> None:
+    """Raises `ValueError` unless `value` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        )
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raises `ValueError` unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {choices}. Received: {name}={value!r}."
+            f"{suggestion(str(value), choices)}"
+        )
+
+
+def check_even_channels(channels: int) -> None:
+    """Raises `ValueError` unless there are two halves for a coupling."""
+    check_positive_integer("channels", channels)
+    if channels % 2:
+        raise ValueError(
+            "A coupling needs an even number of channels: one half conditions the "
+            f"other. Received: channels={channels}. Squeeze the image first, or pad "
+            "the channels."
+        )
+
+
+def check_event(x: tf.Tensor, event_shape: Sequence[int | None], name: str) -> None:
+    """Raises `ValueError` unless `x` ends in `event_shape`."""
+    if x.shape.rank is None:
+        return
+    ndims = len(event_shape)
+    if x.shape.rank < ndims or not x.shape[-ndims:].is_compatible_with(event_shape):
+        raise ValueError(
+            f"The input of `{name}` must have shape {['...', *event_shape]}. "
+            f"Received: shape={x.shape}."
+        )
+
+
+def as_parameter(
+    name: str,
+    value: Parameter,
+    event_shape: Sequence[int],
+    dtype: tf.DType | None = None,
+) -> Parameter:
+    """Takes a parameter as TFP's bijectors do: variables stay variables.
+
+    Args:
+        name: What the parameter is called, for the message.
+        value: A tensor, a `tf.Variable`, a `tfp.util.DeferredTensor`, a Keras
+            variable, or anything that `tf.convert_to_tensor` takes.
+        event_shape: Its shape, batch dimensions apart.
+        dtype: Type of a converted value.
+
+    Returns:
+        `value`, converted to a tensor when it is none of TensorFlow's.
+
+    Raises:
+        ValueError: If the shape does not end in `event_shape`.
+    """
+    if isinstance(getattr(value, "value", None), tf.Variable):
+        value = value.value  # a Keras variable: the `tf.Variable` that it wraps
+    if not isinstance(value, tf.Variable | tfp.util.DeferredTensor):
+        value = tf.convert_to_tensor(value, dtype_hint=dtype)
+    ndims = len(event_shape)
+    if value.shape.rank is not None and (
+        value.shape.rank < ndims
+        or not value.shape[value.shape.rank - ndims :].is_compatible_with(event_shape)
+    ):
+        raise ValueError(
+            f"`{name}` must have shape {['...', *event_shape]}. "
+            f"Received: {name}.shape={value.shape}."
+        )
+    return value

@@ -1,0 +1,108 @@
+"""What the coupling bijectors share: the halves and the network."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfp_glow._checks import check_even_channels, check_event, check_positive_integer
+from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
+from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.networks import EdgeConv, GlowNetwork, UserNetwork
+
+__all__ = ["Coupling"]
+
+
+class Coupling(OnePass):
+    """A bijector that changes one half of the channels, given the other half.
+
+    The first half is passed on and fed to a network; the network's output says how the
+    second half changes. A subclass writes `_transform_inverse` and
+    `_transform_forward`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        channels_per_changed: int,
+        network: Callable[[tf.Tensor], tf.Tensor] | None,
+        hidden_channels: int,
+        seed: int | None,
+        dtype: tf.DType,
+        parameters: dict[str, object],
+        validate_args: bool,
+        name: str,
+    ) -> None:
+        """Makes or takes the network.
+
+        Args:
+            channels: Channels of the event, even.
+            channels_per_changed: Network outputs for each channel that changes.
+            network: A callable, or `None` for a `GlowNetwork`.
+            hidden_channels: Width of the `GlowNetwork`.
+            seed: Seed of the `GlowNetwork`.
+            dtype: Type of new variables, and of the events.
+            parameters: Arguments of the subclass.
+            validate_args: Whether to check values at run time.
+            name: Name of the bijector.
+        """
+        check_even_channels(channels)
+        check_positive_integer("hidden_channels", hidden_channels)
+        channels_out = channels // 2 * channels_per_changed
+        if network is None:
+            network = GlowNetwork(
+                channels // 2,
+                channels_out,
+                hidden_channels=hidden_channels,
+                seed=seed,
+                dtype=dtype,
+            )
+        elif not isinstance(network, GlowNetwork | EdgeConv | UserNetwork):
+            network = UserNetwork(network, channels // 2, channels_out, dtype=dtype)
+        self.network = network
+        self._channels = channels
+        # `copy` builds from `parameters`: without this a copy is untrained.
+        parameters["network"] = network
+        super().__init__(
+            forward_min_event_ndims=3,
+            dtype=dtype,
+            parameters=parameters,
+            validate_args=validate_args,
+            name=name,
+        )
+
+    def _transform_inverse(
+        self, x_b: tf.Tensor, network_output: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        raise NotImplementedError
+
+    def _transform_forward(
+        self, z_b: tf.Tensor, network_output: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        raise NotImplementedError
+
+    def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(x, [None, None, self._channels], self.name)
+        x_a, x_b = tf.split(x, 2, axis=-1)  # [..., H, W, C / 2]
+        z_b, log_det = self._transform_inverse(x_b, self._evaluate_network(x_a))
+        return tf.concat([x_a, z_b], axis=-1), log_det
+
+    def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(z, [None, None, self._channels], self.name)
+        z_a, z_b = tf.split(z, 2, axis=-1)  # [..., H, W, C / 2]
+        x_b, log_det = self._transform_forward(z_b, self._evaluate_network(z_a))
+        return tf.concat([z_a, x_b], axis=-1), log_det
+
+    def _evaluate_network(self, x_a: tf.Tensor) -> tf.Tensor:
+        return tf.cast(apply_to_flat_batch(self.network, x_a), x_a.dtype)
+
+    def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
+        """Sets the network's act-norms from a batch, and returns what it becomes."""
+        initialized = getattr(self.network, "initialized", None)
+        if isinstance(initialized, tf.Variable) and not (only_new and initialized):
+            x_a, _ = tf.split(x, 2, axis=-1)
+            x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])
+            for key, value in self.network.standardizing_parameters(x_a).items():
+                self.network.parameters[key].assign(value)
+            initialized.assign(True)
+        return self._inverse_and_log_det(x)[0]

@@ -1,0 +1,258 @@
+"""Glow: the multi-scale chain of levels of steps of flow."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_glow._checks import check_choice, check_event, check_positive_integer
+from tfp_glow.bijectors.glow_level import COUPLINGS, PERMUTATIONS, GlowLevel
+from tfp_glow.bijectors.initialize import initialize_bijector
+from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
+from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.bijectors.top_prior import TopPrior
+
+__all__ = ["Glow"]
+
+class Glow(OnePass):
+    """Glow: levels of a squeeze, steps of flow and a split, with learned priors.
+
+    - Inverse, image to latent:
+      z = chain.inverse(x)
+    - Forward, latent to image:
+      x = chain.forward(z)
+
+    where `chain` is a `MultiScaleChain` of `num_levels` `GlowLevel`s. The latent of an
+    image is distributed as a standard normal: see `glow_distribution`.
+
+    Shapes:
+        x: `[..., H, W, C]`; z: `[..., H W C]`; labels, where there are classes: `[...]`.
+
+    Log-determinant, in nats:
+        The sum of those of levels and priors.
+
+    Example:
+        >>> glow = Glow([16, 16, 3], num_levels=2, num_steps=2, hidden_channels=32)
+        >>> glow.inverse(tf.zeros([5, 16, 16, 3])).shape
+        TensorShape([5, 768])
+        >>> glow.levels[0].steps[1].permutation.matrix().shape
+        TensorShape([12, 12])
+
+    References:
+        Kingma and Dhariwal. Glow: Generative flow with invertible 1x1 convolutions.
+        2018. https://arxiv.org/abs/1807.03039
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_levels: int = 3,
+        num_steps: int = 32,
+        hidden_channels: int = 512,
+        coupling: str = "affine",
+        permutation: str = "invertible_conv",
+        learn_top_prior: bool = True,
+        num_classes: int | None = None,
+        memory: str = "auto",
+        network_fn: Callable[[int, int], Callable] | None = None,
+        seed: int | None = None,
+        chain: MultiScaleChain | None = None,
+        dtype: tf.DType = tf.float32,
+        validate_args: bool = False,
+        name: str = "glow",
+    ) -> None:
+        """Creates levels and priors.
+
+        Args:
+            event_shape: Shape of an image, `[H, W, C]`.
+            num_levels: Levels, L in the paper. H and W must be divisible by
+                `2 ** num_levels`.
+            num_steps: Steps of flow in each level, K in the paper.
+            hidden_channels: Width of the paper's coupling network.
+            coupling: `"affine"` or `"additive"`.
+            permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
+            learn_top_prior: Whether the last latent's mean and scale are learned.
+            num_classes: Number of labels on which the top prior depends. Without it
+                the model takes no labels.
+            memory: `"stored"` keeps all activations for the backward pass; `"auto"`
+                chooses, at present always `"stored"`.
+            network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
+                returns its coupling network. The paper's when not given.
+            seed: Seed of the initial values.
+            chain: The chain, when it exists already.
+            dtype: Type of new variables, and of the events.
+            validate_args: Whether to check values at run time.
+            name: Name of the bijector.
+
+        Raises:
+            NotImplementedError: If `memory` is `"reversible"` or `coupling` is
+                `"logistic_mixture"`: not in this version.
+            ValueError: If `event_shape` is not divisible, a count is not a positive
+                integer, a name is unknown, or `num_classes` is given without
+                `learn_top_prior`.
+        """
+        parameters = dict(locals())
+        height, width, channels = check_event_shape(event_shape, num_levels)
+        check_positive_integer("num_steps", num_steps)
+        check_positive_integer("hidden_channels", hidden_channels)
+        _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
+        check_choice("permutation", permutation, PERMUTATIONS)
+        _check_available("memory", memory, ["auto", "stored"], ["reversible"])
+        if num_classes is not None and not learn_top_prior:
+            raise ValueError(
+                "Classes act through the learned top prior. Received: "
+                f"num_classes={num_classes} with learn_top_prior=False. Leave "
+                "`learn_top_prior` at True."
+            )
+        with tf.name_scope(name) as name:
+            if chain is None:
+                rng = np.random.default_rng(seed)
+                levels = [
+                    GlowLevel(
+                        channels * 2**i,
+                        num_steps=num_steps,
+                        hidden_channels=hidden_channels,
+                        coupling=coupling,
+                        permutation=permutation,
+                        network_fn=network_fn,
+                        spatial_shape=(height // 2 ** (i + 1), width // 2 ** (i + 1)),
+                        seed=int(rng.integers(2**31)),
+                        dtype=dtype,
+                        name=f"level_{i}",
+                    )
+                    for i in range(num_levels)
+                ]
+                top_prior = None
+                if learn_top_prior:
+                    top_prior = TopPrior(
+                        channels * 2 ** (num_levels + 1),
+                        num_classes=num_classes,
+                        dtype=dtype,
+                    )
+                chain = MultiScaleChain(
+                    levels, [height, width, channels], top_prior=top_prior, dtype=dtype
+                )
+            self.chain = chain
+            self._num_classes = num_classes
+            # `copy` builds from `parameters`: without this a copy is untrained.
+            parameters["chain"] = chain
+            super().__init__(
+                forward_min_event_ndims=1,
+                inverse_min_event_ndims=3,
+                dtype=chain.dtype,
+                parameters=parameters,
+                validate_args=validate_args,
+                name=name,
+            )
+
+    @property
+    def event_shape(self) -> tf.TensorShape:
+        """Shape of an image, `[H, W, C]`."""
+        return self.chain.event_shape
+
+    @property
+    def levels(self) -> list[GlowLevel]:
+        """The levels, the one nearest the image first."""
+        return self.chain.levels
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of labels, or None where the model takes none."""
+        return self._num_classes
+
+    def _route(self, labels: tf.Tensor | None) -> dict[str, dict[str, tf.Tensor]]:
+        """Arguments of the chain: the labels, to the part that needs them."""
+        if (labels is None) != (self._num_classes is None):
+            if labels is None:
+                problem = (
+                    f"needs `labels`, integers in [0, {self._num_classes}). Received: "
+                    "none. With a distribution, pass "
+                    '`bijector_kwargs={"labels": labels}`; inside a `tfb.Chain`, '
+                    f'`{{"{self.name}": {{"labels": labels}}}}`.'
+                )
+            else:
+                problem = (
+                    "was made without `num_classes` and takes no `labels`. Received: "
+                    "labels."
+                )
+            raise ValueError(f"`{self.name}` {problem}")
+        return {} if labels is None else {self.chain.top_prior.name: {"labels": labels}}
+
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(x, self.event_shape, self.name)
+        kwargs = self._route(labels)
+        z = self.chain.inverse(x, **kwargs)
+        return z, self.chain.inverse_log_det_jacobian(x, event_ndims=3, **kwargs)
+
+    def _forward_and_log_det(
+        self, z: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        kwargs = self._route(labels)
+        x = self.chain.forward(z, **kwargs)
+        return x, self.chain.forward_log_det_jacobian(z, event_ndims=1, **kwargs)
+
+    def _initialize(
+        self, x: tf.Tensor, *, only_new: bool, labels: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Initialises the chain, and returns what the batch becomes."""
+        check_event(x, self.event_shape, self.name)
+        kwargs = self._route(labels)
+        return initialize_bijector(self.chain, x, only_new=only_new, **kwargs)
+
+    def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
+        return self.chain.inverse_event_shape(x_shape)
+
+    def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
+        return self.chain.forward_event_shape(z_shape)
+
+    def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
+        return self.chain.inverse_event_shape_tensor(x_shape)
+
+    def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
+        return self.chain.forward_event_shape_tensor(z_shape)
+
+
+def check_event_shape(event_shape: Sequence[int], num_levels: int) -> tuple[int, ...]:
+    """Checks that images of a shape can be squeezed `num_levels` times.
+
+    Args:
+        event_shape: `[H, W, C]`.
+        num_levels: How often height and width are halved.
+
+    Returns:
+        `(H, W, C)`.
+
+    Raises:
+        ValueError: If they cannot.
+    """
+    check_positive_integer("num_levels", num_levels)
+    shape = tf.TensorShape(event_shape)
+    if shape.rank != 3 or not shape.is_fully_defined() or not min(shape):
+        raise ValueError(
+            "`event_shape` must be three positive numbers: height, width and channels. "
+            f"Received: event_shape={event_shape!r}."
+        )
+    height, width, channels = shape.as_list()
+    factor = 2**num_levels
+    if height % factor or width % factor:
+        raise ValueError(
+            f"`num_levels`={num_levels} needs height and width divisible by {factor}. "
+            f"Received: event_shape={(height, width, channels)}. Pad the images or "
+            "lower `num_levels`."
+        )
+    return height, width, channels
+
+
+def _check_available(
+    name: str, value: str, available: Sequence[str], later: Sequence[str]
+) -> None:
+    """Like `check_choice`, and says which choices this version lacks."""
+    if value in later:
+        raise NotImplementedError(
+            f"`{name}`={value!r} is not in this version. Choose one of "
+            f"{list(available)}."
+        )
+    check_choice(name, value, [*available, *later])

@@ -1,0 +1,116 @@
+"""Data-dependent initialisation, for our bijectors and for chains that hold them."""
+
+import warnings
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+__all__ = ["initialize", "initialize_bijector", "is_initialized"]
+
+
+def initialize(
+    bijector_or_distribution: tfb.Bijector | tfd.Distribution,
+    x: tf.Tensor,
+    **kwargs: object,
+) -> None:
+    """Sets every act-norm so that its output on a batch has mean 0 and variance 1.
+
+    Data-dependent initialisation, layer by layer in the direction image to latent; the
+    act-norms inside coupling networks too. It overwrites what they hold. Chains of
+    TFP's and of our bijectors are walked through; call it eagerly.
+
+    Args:
+        bijector_or_distribution: A bijector, or a `tfd.TransformedDistribution`.
+        x: A batch of continuous inputs as `bijector.inverse` takes them, `[B, ...]`.
+        **kwargs: What `bijector.inverse` takes besides, such as `labels`.
+
+    Raises:
+        TypeError: If `x` does not hold floating-point numbers.
+        ValueError: If `x` is empty.
+
+    Warns:
+        UserWarning: Where a bijector of ours lies in one of TFP's that is no chain,
+            so that it keeps its values.
+
+    Example:
+        >>> bijector = tfb.Chain([ActNormBijector(2), tfb.Scale(2.0)])
+        >>> initialize(bijector, tf.constant([[1.0, 10.0], [3.0, 30.0]]))
+        >>> bijector.bijectors[0].shift.numpy().tolist()
+        [-2.0, -20.0]
+
+    References:
+        Kingma and Dhariwal. Glow. 2018. Section 3.1.
+    """
+    bijector = _bijector_of(bijector_or_distribution)
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating:
+        raise TypeError(
+            "`x` must be continuous: floating-point numbers as the bijector's inverse "
+            f"takes them. Received: dtype={x.dtype.name}. Use `dequantize` on images."
+        )
+    if 0 in x.shape:
+        raise ValueError(
+            f"`x` must hold at least one example. Received: shape={x.shape}."
+        )
+    initialize_bijector(bijector, x, only_new=False, **kwargs)
+    if not is_initialized(bijector):
+        warnings.warn(
+            f"{bijector.name} holds act-norms inside bijectors that `initialize` "
+            "cannot walk through; they keep their values. It knows `tfb.Chain` and "
+            "the bijectors of tfp_glow.",
+            stacklevel=2,
+        )
+
+
+def is_initialized(bijector_or_distribution: tfb.Bijector | tfd.Distribution) -> bool:
+    """Whether nothing is left to initialise in a bijector or distribution.
+
+    Args:
+        bijector_or_distribution: A bijector, or a distribution that may hold one.
+
+    Returns:
+        True when all its act-norms are initialised, or when there are none.
+    """
+    modules = (bijector_or_distribution, *bijector_or_distribution.submodules)
+    flags = [getattr(module, "initialized", None) for module in modules]
+    return all(bool(flag) for flag in flags if isinstance(flag, tf.Variable))
+
+
+def initialize_bijector(
+    bijector: tfb.Bijector, x: tf.Tensor, *, only_new: bool, **kwargs: object
+) -> tf.Tensor:
+    """Initialises one bijector from a batch.
+
+    Args:
+        bijector: One of ours, a `tfb.Chain`, or any other bijector.
+        x: `[B, ...]`.
+        only_new: Whether to leave alone what is initialised already.
+        **kwargs: What `bijector.inverse` takes besides.
+
+    Returns:
+        `bijector.inverse(x)` under the new values.
+    """
+    if hasattr(bijector, "_initialize"):
+        return bijector._initialize(x, only_new=only_new, **kwargs)
+    if isinstance(bijector, tfb.Chain):
+        for part in bijector.bijectors:
+            part_kwargs = kwargs.get(part.name, {})  # as TFP hands them out
+            x = initialize_bijector(part, x, only_new=only_new, **part_kwargs)
+        return x
+    return bijector.inverse(x, **kwargs)
+
+
+def _bijector_of(
+    bijector_or_distribution: tfb.Bijector | tfd.Distribution,
+) -> tfb.Bijector:
+    if isinstance(bijector_or_distribution, tfb.Bijector):
+        return bijector_or_distribution
+    if isinstance(bijector_or_distribution, tfd.TransformedDistribution):
+        return bijector_or_distribution.bijector
+    raise TypeError(
+        "Expected a bijector or a `tfd.TransformedDistribution`. "
+        f"Received: {bijector_or_distribution!r}."
+    )

@@ -1,0 +1,245 @@
+"""The multi-scale architecture: after each level half of the channels are finished."""
+
+from collections.abc import Sequence
+from math import prod
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow._checks import check_event
+from tfp_glow.bijectors.glow_affine_coupling import GlowAffineCoupling
+from tfp_glow.bijectors.initialize import initialize_bijector
+from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.networks import EdgeConv
+
+tfb = tfp.bijectors
+
+__all__ = ["MultiScaleChain"]
+
+
+class MultiScaleChain(OnePass):
+    """Levels in sequence; after each but the last, half of the channels are split off.
+
+    - Inverse, image to latent:
+      h_i, e_i = split(prior_i.inverse(level_i.inverse(h_{i-1}))),  h_0 = x,
+      z = concat(flatten(e_1), ..., flatten(e_L))
+    - Forward, latent to image: the other way round
+
+    The prior of a split keeps the first half of the channels, which goes on to the next
+    level, and standardises the second given the first: `e = (x_b - mean(x_a)) /
+    exp(log_scale(x_a))`. That is an affine coupling, and any bijector of
+    `[h, w, c]` does instead. At the last level nothing is split off, and the optional
+    top prior acts on everything. The base distribution is then a standard normal.
+
+    Shapes:
+        x: `[..., H, W, C]`; z: `[..., H W C]`, the finest level first, each part as
+        `[h, w, c]` flattened.
+
+    Log-determinant, in nats:
+        The sum of the levels' and the priors'.
+
+    Keyword arguments go to the part of that name, as in `tfb.Chain`: labels for the top
+    prior are `{"top_prior": {"labels": labels}}`.
+
+    Example:
+        >>> levels = [tfb.Chain([Squeeze(), ActNormBijector(4)]), Squeeze()]
+        >>> chain = MultiScaleChain(levels, event_shape=[8, 8, 1])
+        >>> chain.inverse(tf.ones([5, 8, 8, 1])).shape
+        TensorShape([5, 64])
+        >>> chain.forward(tf.ones([5, 64])).shape
+        TensorShape([5, 8, 8, 1])
+
+    References:
+        Dinh et al. Density estimation using Real NVP. 2017. Section 3.6.
+        Kingma and Dhariwal. Glow. 2018. Figure 2b.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[tfb.Bijector],
+        event_shape: Sequence[int],
+        *,
+        split_priors: Sequence[tfb.Bijector] | None = None,
+        top_prior: tfb.Bijector | None = None,
+        dtype: tf.DType = tf.float32,
+        validate_args: bool = False,
+        name: str = "multi_scale_chain",
+    ) -> None:
+        """Works out the levels' shapes, and makes the priors of the splits.
+
+        Args:
+            levels: Bijectors of images, the one nearest the image first.
+            event_shape: Shape of an image, `[H, W, C]`.
+            split_priors: One bijector for each level but the last, which leaves the
+                first half of the channels as it is. New ones, learned and starting as
+                the identity, when not given.
+            top_prior: A bijector of the last level's output. None when not given.
+            dtype: Type of new variables, and of the events.
+            validate_args: Whether to check values at run time.
+            name: Name of the bijector.
+
+        Raises:
+            ValueError: If there is no level, a level's output cannot be split, or the
+                number of priors is wrong.
+        """
+        parameters = dict(locals())
+        with tf.name_scope(name) as name:
+            self.levels = list(levels)
+            self._event_shape = tf.TensorShape(event_shape)
+            self._level_shapes = _level_shapes(self.levels, self._event_shape)
+            if split_priors is None:
+                split_priors = [
+                    GlowAffineCoupling(
+                        shape[-1],
+                        network=EdgeConv(
+                            shape[-1] // 2, shape[-1], dtype=dtype, name="split_prior"
+                        ),
+                        log_scale_fn=tf.identity,
+                        dtype=dtype,
+                        name="split_prior",
+                    )
+                    for shape in self._level_shapes[:-1]
+                ]
+            if len(split_priors) != len(self.levels) - 1:
+                raise ValueError(
+                    "`split_priors` must hold one bijector for each level but the "
+                    f"last: {len(self.levels) - 1}. Received: {len(split_priors)}."
+                )
+            self.split_priors = list(split_priors)
+            self.top_prior = top_prior
+            # `copy` builds from `parameters`: without this a copy is untrained.
+            parameters["split_priors"] = split_priors
+            super().__init__(
+                forward_min_event_ndims=1,
+                inverse_min_event_ndims=3,
+                dtype=dtype,
+                parameters=parameters,
+                validate_args=validate_args,
+                name=name,
+            )
+
+    @property
+    def event_shape(self) -> tf.TensorShape:
+        """Shape of an image, `[H, W, C]`."""
+        return self._event_shape
+
+    @property
+    def level_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Shape that each level puts out, before its split."""
+        return self._level_shapes
+
+    def _parts(self) -> list[list[tfb.Bijector]]:
+        """What acts on each level, the part nearest the image first."""
+        tops = [] if self.top_prior is None else [self.top_prior]
+        ends = [[prior] for prior in self.split_priors] + [tops]
+        return [[level, *end] for level, end in zip(self.levels, ends, strict=True)]
+
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, **kwargs: dict[str, object]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(x, self._event_shape, self.name)
+        log_det = tf.zeros([], x.dtype)
+        finished = []
+        for i, parts in enumerate(self._parts()):
+            for part in parts:
+                part_kwargs = kwargs.get(part.name, {})
+                h, x = x, part.inverse(x, **part_kwargs)
+                log_det += part.inverse_log_det_jacobian(h, 3, **part_kwargs)
+            if i < len(self.split_priors):
+                x, half = tf.split(x, 2, axis=-1)  # [..., h, w, c / 2]
+                finished.append(_flatten(half))
+        z = tf.concat([*finished, _flatten(x)], axis=-1)  # [..., H W C]
+        return z, log_det
+
+    def _forward_and_log_det(
+        self, z: tf.Tensor, **kwargs: dict[str, object]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(z, [prod(self._event_shape)], self.name)
+        log_det = tf.zeros([], z.dtype)
+        *finished, top = tf.split(z, self._part_sizes(), axis=-1)
+        x = _unflatten(top, self._level_shapes[-1])
+        for i, parts in reversed(list(enumerate(self._parts()))):
+            if i < len(finished):
+                height, width, channels = self._level_shapes[i]
+                half = _unflatten(finished[i], (height, width, channels // 2))
+                x = tf.concat([x, half], axis=-1)  # [..., h, w, c]
+            for part in reversed(parts):
+                part_kwargs = kwargs.get(part.name, {})
+                h, x = x, part.forward(x, **part_kwargs)
+                log_det += part.forward_log_det_jacobian(h, 3, **part_kwargs)
+        return x, log_det  # [..., H, W, C]
+
+    def _part_sizes(self) -> list[int]:
+        """Numbers that each level contributes to the latent."""
+        *finer, top = (prod(shape) for shape in self._level_shapes)
+        return [size // 2 for size in finer] + [top]
+
+    def _initialize(
+        self, x: tf.Tensor, *, only_new: bool, **kwargs: dict[str, object]
+    ) -> tf.Tensor:
+        """Initialises level by level, and returns what the batch becomes."""
+        h = x
+        for i, parts in enumerate(self._parts()):
+            for part in parts:
+                part_kwargs = kwargs.get(part.name, {})
+                h = initialize_bijector(part, h, only_new=only_new, **part_kwargs)
+            if i < len(self.split_priors):
+                h, _ = tf.split(h, 2, axis=-1)  # [..., h, w, c / 2]
+        return self._inverse_and_log_det(x, **kwargs)[0]
+
+    def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
+        return tf.TensorShape([prod(self._event_shape)])
+
+    def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
+        return self._event_shape
+
+    def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
+        return tf.constant([prod(self._event_shape)])
+
+    def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
+        return tf.constant(self._event_shape.as_list())
+
+
+def _level_shapes(
+    levels: Sequence[tfb.Bijector], event_shape: tf.TensorShape
+) -> tuple[tuple[int, ...], ...]:
+    """Shape that each level puts out; raises where half of it cannot be split off."""
+    if not levels or event_shape.rank != 3 or not event_shape.is_fully_defined():
+        raise ValueError(
+            "`MultiScaleChain` needs at least one level, and `event_shape`=[H, W, C] "
+            f"in numbers. Received: {len(levels)} levels, event_shape={event_shape}."
+        )
+    shapes = []
+    shape = event_shape
+    for i, level in enumerate(levels):
+        shape = level.inverse_event_shape(shape)
+        shapes.append(tuple(shape))
+        if i < len(levels) - 1:
+            height, width, channels = shape
+            if channels % 2:
+                raise ValueError(
+                    "After each level but the last half of the channels is split off, "
+                    f"so their number must be even. Received: level {i} puts out "
+                    f"{tuple(shape)}. Let it begin with a `Squeeze`."
+                )
+            shape = tf.TensorShape([height, width, channels // 2])
+    return tuple(shapes)
+
+
+def _flatten(x: tf.Tensor) -> tf.Tensor:
+    """`[..., h, w, c]` to `[..., h w c]`."""
+    return _reshape_event(x, 3, [prod(x.shape[-3:])])
+
+
+def _unflatten(z: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """`[..., h w c]` to `[..., h, w, c]`."""
+    return _reshape_event(z, 1, shape)
+
+
+def _reshape_event(x: tf.Tensor, event_ndims: int, shape: Sequence[int]) -> tf.Tensor:
+    leading = x.shape[: x.shape.rank - event_ndims]
+    if leading.rank == 1:
+        return tf.reshape(x, [-1, *shape])
+    known = leading if leading.is_fully_defined() else tf.shape(x)[: leading.rank]
+    y = tf.reshape(x, tf.concat([known, shape], axis=0))
+    return tf.ensure_shape(y, leading.concatenate(shape))

@@ -1,0 +1,55 @@
+"""What all bijectors here share: value and log-determinant in one pass."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb = tfp.bijectors
+
+__all__ = ["OnePass"]
+
+
+class OnePass(tfb.Bijector):
+    """A bijector whose value and log-determinant come out of one computation.
+
+    A subclass writes `_inverse_and_log_det` and `_forward_and_log_det`. Whichever of
+    `inverse` or `forward` TFP calls first leaves its log-determinant in TFP's own
+    cache, so that `log_prob` and `sample` evaluate a coupling network once.
+    """
+
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, **kwargs: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        raise NotImplementedError
+
+    def _forward_and_log_det(
+        self, z: tf.Tensor, **kwargs: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        raise NotImplementedError
+
+    def _inverse(self, x: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
+        z, log_det = self._inverse_and_log_det(x, **kwargs)
+        self._cache.inverse_attributes(x, **kwargs)["ildj"] = log_det
+        return z
+
+    def _forward(self, z: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
+        x, log_det = self._forward_and_log_det(z, **kwargs)
+        # TFP keeps one number for both directions: that of the inverse.
+        self._cache.forward_attributes(z, **kwargs)["ildj"] = -log_det
+        return x
+
+    def _inverse_log_det_jacobian(
+        self, x: tf.Tensor, **kwargs: tf.Tensor
+    ) -> tf.Tensor:
+        return self._inverse_and_log_det(x, **kwargs)[1]
+
+    def _forward_log_det_jacobian(
+        self, z: tf.Tensor, **kwargs: tf.Tensor
+    ) -> tf.Tensor:
+        return self._forward_and_log_det(z, **kwargs)[1]
+
+    @classmethod
+    def _parameter_properties(
+        cls, dtype: tf.DType, num_classes: int | None = None
+    ) -> dict[str, tfp.util.ParameterProperties]:
+        del dtype, num_classes
+        return {}

@@ -1,0 +1,161 @@
+"""The learned prior of the last level, also for each class."""
+
+import tensorflow as tf
+
+from tfp_glow._checks import check_event, check_positive_integer
+from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.networks import LOG_SCALE_FACTOR, EdgeConv
+
+__all__ = ["TopPrior"]
+
+
+class TopPrior(OnePass):
+    """The last latent standardised by a learned mean and scale, also for each class.
+
+    - Inverse, image to latent:
+      z = (x - mean) * exp(-log_scale)
+    - Forward, latent to image:
+      x = z * exp(log_scale) + mean
+
+    `mean, log_scale` are the halves of `prior + class_prior[label]`. As in openai/glow,
+    the prior is a convolution of nothing, so that only its edge indicator tells one
+    pixel from another.
+
+    Shapes:
+        x, z: `[..., H, W, C]`; labels: `[...]`, integers below `num_classes`.
+
+    Log-determinant, in nats:
+        `log|det dz/dx| = -sum(log_scale)`.
+
+    Example:
+        >>> prior = TopPrior(48, num_classes=10)
+        >>> prior.inverse(tf.ones([2, 4, 4, 48]), labels=[7, 3]).shape
+        TensorShape([2, 4, 4, 48])
+
+    References:
+        Kingma and Dhariwal. Glow. 2018. Appendix B, and https://github.com/openai/glow,
+        `model.py`, `prior`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        num_classes: int | None = None,
+        prior: EdgeConv | None = None,
+        class_parameters: dict[str, tf.Variable] | None = None,
+        dtype: tf.DType = tf.float32,
+        validate_args: bool = False,
+        name: str = "top_prior",
+    ) -> None:
+        """Creates the variables, or takes those that are given.
+
+        Args:
+            channels: Channels of the event.
+            num_classes: Number of labels; without it there are none.
+            prior: The convolution that gives the prior shared by all classes.
+            class_parameters: Variables `kernel` `[num_classes, 2 channels]`, `bias` and
+                `raw_log_scale` `[2 channels]`.
+            dtype: Type of new variables.
+            validate_args: Whether to check values at run time.
+            name: Name of the bijector.
+
+        Raises:
+            ValueError: If a number is not a positive integer.
+        """
+        parameters = dict(locals())
+        check_positive_integer("channels", channels)
+        with tf.name_scope(name) as name:
+            if prior is None:
+                prior = EdgeConv(0, 2 * channels, dtype=dtype, name="prior")
+            if num_classes is not None:
+                check_positive_integer("num_classes", num_classes)
+                if class_parameters is None:
+                    shapes = {
+                        "kernel": [num_classes, 2 * channels],
+                        "bias": [2 * channels],
+                        "raw_log_scale": [2 * channels],
+                    }
+                    class_parameters = {
+                        key: tf.Variable(tf.zeros(shape, dtype), name=f"class/{key}")
+                        for key, shape in shapes.items()
+                    }
+            self._channels = channels
+            self._num_classes = num_classes
+            self.prior = prior
+            self.class_parameters = class_parameters
+            # `copy` builds from `parameters`: without this a copy is untrained.
+            parameters.update(prior=prior, class_parameters=class_parameters)
+            super().__init__(
+                forward_min_event_ndims=3,
+                is_constant_jacobian=True,
+                dtype=dtype,
+                parameters=parameters,
+                validate_args=validate_args,
+                name=name,
+            )
+
+    def _mean_and_log_scale(
+        self, x: tf.Tensor, labels: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Each `[H, W, C]`, or `[..., H, W, C]` with labels."""
+        check_event(x, [None, None, self._channels], self.name)
+        self._check_labels(x, labels)
+        size = tf.shape(x)[-3:-1] if None in x.shape[-3:-1] else x.shape[-3:-1]
+        nothing = tf.zeros([1, size[0], size[1], 0], x.dtype)
+        h = self.prior(nothing)[0]  # [H, W, 2 C]
+        if labels is not None:
+            p = {key: tf.convert_to_tensor(v) for key, v in self.class_parameters.items()}
+            h_class = tf.gather(p["kernel"], labels) + p["bias"]
+            h_class *= tf.exp(LOG_SCALE_FACTOR * p["raw_log_scale"])
+            h += h_class[..., tf.newaxis, tf.newaxis, :]  # [..., H, W, 2 C]
+        mean, log_scale = tf.split(h, 2, axis=-1)
+        return mean, log_scale
+
+    def _check_labels(self, x: tf.Tensor, labels: tf.Tensor | None) -> None:
+        if (labels is None) != (self._num_classes is None):
+            wanted = (
+                "needs no labels: it was made without `num_classes`"
+                if self._num_classes is None
+                else f"needs labels, integers in [0, {self._num_classes})"
+            )
+            received = "labels" if labels is not None else "no labels"
+            raise ValueError(
+                f"`{self.name}` {wanted}. Received: {received}. With a distribution, "
+                'labels go in `bijector_kwargs={"labels": labels}`.'
+            )
+        known = None if labels is None else tf.get_static_value(labels)
+        if known is not None and known.size:
+            if known.min() < 0 or known.max() >= self._num_classes:
+                raise ValueError(
+                    f"`labels` must be in [0, {self._num_classes}). Received: labels "
+                    f"from {known.min()} to {known.max()}."
+                )
+
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        labels = _as_labels(labels)
+        mean, log_scale = self._mean_and_log_scale(x, labels)
+        z = (x - mean) * tf.exp(-log_scale)
+        return z, -tf.reduce_sum(log_scale, axis=[-3, -2, -1])
+
+    def _forward_and_log_det(
+        self, z: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        labels = _as_labels(labels)
+        mean, log_scale = self._mean_and_log_scale(z, labels)
+        x = z * tf.exp(log_scale) + mean
+        return x, tf.reduce_sum(log_scale, axis=[-3, -2, -1])
+
+
+def _as_labels(labels: object) -> tf.Tensor | None:
+    if labels is None:
+        return None
+    labels = tf.convert_to_tensor(labels)
+    if not labels.dtype.is_integer:
+        raise TypeError(
+            f"`labels` must be integers, one an example. Received: "
+            f"dtype={labels.dtype.name}."
+        )
+    return labels

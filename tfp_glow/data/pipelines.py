@@ -1,0 +1,160 @@
+"""From a name and a split to batches of images."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_glow.data import digits, photos
+from tfp_glow.data.prepared import PreparedDataset
+from tfp_glow.data.sources import DatasetInfo, Source
+
+__all__ = ["describe", "load", "load_arrays", "names"]
+
+_EMBEDDED: dict[str, Source] = {"digits": digits, "photos": photos}
+_SHUFFLE_BUFFER = 10_000  # TFDS files are in random order already; 30 MB at 32x32x3.
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the data sets that need no network.
+
+    Example:
+        >>> names()
+        ('digits', 'photos')
+    """
+    return tuple(_EMBEDDED)
+
+
+def describe(name: str, *, data_dir: str | None = None) -> DatasetInfo:
+    """Returns what a model has to know about a data set.
+
+    Args:
+        name: One of `names()`, or a data set of TensorFlow Datasets.
+        data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
+
+    Raises:
+        FileNotFoundError: If the set is not prepared and cannot be downloaded.
+        ImportError: If the package that has the set is not installed.
+        ValueError: If there is no such set, or its images cannot be used.
+
+    Example:
+        >>> describe("digits").event_shape
+        (8, 8, 1)
+    """
+    return _source(name, data_dir).info()
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    with_labels: bool = False,
+    data_dir: str | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Returns the images of a split as a `tf.data.Dataset`.
+
+    Args:
+        name: One of `names()`, or a data set of TensorFlow Datasets, which is
+            downloaded if it is not prepared in `data_dir`.
+        split: "train", "validation" or "test". A TFDS set without validation gives
+            the last tenth of train for it (at most 5,000 images) and the rest as
+            train; one without test has none.
+        batch_size: Number of images in a batch; single images when not given.
+        shuffle: Whether to shuffle, anew in each epoch.
+        seed: Seed of the shuffling. The same seed gives the same epochs, under the
+            same `tf.random.set_seed`.
+        with_labels: Whether to give pairs of images and labels.
+        data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
+        drop_remainder: Whether to leave out a last batch that is not full.
+
+    Shapes:
+        Elements: images uint8 `[B, H, W, C]`, or a pair of these and labels int32
+        `[B]`. Without `batch_size`, `[H, W, C]` and `[]`.
+
+    Raises:
+        FileNotFoundError: If the set is not prepared and cannot be downloaded.
+        ImportError: If the package that has the set is not installed.
+        ValueError: If there is no such set, split or label, or the images or the batch
+            size cannot be used.
+
+    Example:
+        >>> batches = load("digits", "test", batch_size=50, with_labels=True)
+        >>> images, labels = next(iter(batches))
+        >>> images.shape, labels.shape
+        (TensorShape([50, 8, 8, 1]), TensorShape([50]))
+    """
+    _check_count("batch_size", batch_size)
+    source = _source(name, data_dir)
+    examples = source.examples(split)
+    if with_labels and "label" not in examples.element_spec:
+        raise ValueError(
+            f"{name!r} has no class labels. Use `with_labels=False`, or a data set "
+            "that has a feature 'label'. Received: with_labels=True."
+        )
+    if shuffle:
+        buffer_size = min(source.info().num_examples[split], _SHUFFLE_BUFFER)
+        examples = examples.shuffle(buffer_size, seed, reshuffle_each_iteration=True)
+    dataset = examples.map(
+        (lambda example: (example["image"], example["label"]))
+        if with_labels
+        else (lambda example: example["image"])
+    )
+    if batch_size is not None:
+        dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def load_arrays(
+    name: str, split: str, *, limit: int | None = None, data_dir: str | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the images of a split as arrays: for small sets, and to evaluate on.
+
+    Args:
+        name: One of `names()`, or a data set of TensorFlow Datasets.
+        split: "train", "validation" or "test", as in `load`.
+        limit: Number of images to return, the first ones; all when not given.
+        data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
+
+    Shapes:
+        Returned: images uint8 `[N, H, W, C]`, and labels int32 `[N]` or None.
+
+    Raises:
+        FileNotFoundError: If the set is not prepared and cannot be downloaded.
+        ImportError: If the package that has the set is not installed.
+        ValueError: If there is no such set or split, or the images or the limit cannot
+            be used.
+
+    Example:
+        >>> images, labels = load_arrays("digits", "test", limit=20)
+        >>> images.shape, labels.shape
+        ((20, 8, 8, 1), (20,))
+    """
+    _check_count("limit", limit)
+    examples = _source(name, data_dir).examples(split)
+    if limit is not None:
+        examples = examples.take(limit)
+    batches = list(examples.batch(1_000).as_numpy_iterator())
+    joined = {key: np.concatenate([b[key] for b in batches]) for key in batches[0]}
+    return joined["image"], joined.get("label")
+
+
+def _source(name: str, data_dir: str | None) -> Source:
+    """Finds a data set by its name."""
+    if name in _EMBEDDED:
+        return _EMBEDDED[name]
+    return PreparedDataset(name, data_dir=data_dir, embedded=names())
+
+
+def _check_count(argument: str, value: int | None) -> None:
+    """Checks a number of images.
+
+    Raises:
+        ValueError: If it is neither None nor a positive integer.
+    """
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ValueError(
+            f"`{argument}` must be a positive integer or None. "
+            f"Received: {argument}={value!r}."
+        )

@@ -1,0 +1,83 @@
+"""What every source of images offers, and the checks that all of them share."""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Protocol
+
+import tensorflow as tf
+
+from tfp_glow._suggest import suggestion
+
+__all__ = ["SPLITS", "DatasetInfo", "Source", "check_split", "require"]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What a model has to know about a data set before it sees an image.
+
+    Attributes:
+        name: Name that `load` takes.
+        event_shape: `(H, W, C)` of an image as `load` gives it, after padding.
+        num_bits: Bits of a value that carry information: the `num_bits` of a model.
+        num_classes: Labels are in `[0, num_classes)`; None for a set without labels.
+        num_examples: Number of images of each split that there is.
+        note: What to say beside a figure: padding, missing images, shared content.
+    """
+
+    name: str
+    event_shape: tuple[int, int, int]
+    num_bits: int
+    num_classes: int | None
+    num_examples: Mapping[str, int]
+    note: str = ""
+
+
+class Source(Protocol):
+    """One data set. The modules `digits` and `photos` are such sources themselves."""
+
+    def info(self) -> DatasetInfo:
+        """Returns the description of the data set."""
+
+    def examples(self, split: str) -> tf.data.Dataset:
+        """Returns the images of a split, one by one, always in the same order.
+
+        Shapes:
+            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has labels,
+            `label`, int32 `[]`.
+        """
+
+
+def check_split(split: str) -> None:
+    """Checks the name of a split.
+
+    Raises:
+        ValueError: If `split` is not one of `SPLITS`.
+    """
+    if split not in SPLITS:
+        raise ValueError(
+            f"`split` must be one of {SPLITS}. Received: split={split!r}."
+            f"{suggestion(split, SPLITS)}"
+        )
+
+
+def require(module: str, purpose: str) -> ModuleType:
+    """Imports a module that only some data sets need.
+
+    Args:
+        module: Full name of the module.
+        purpose: What needs it, as the subject of a sentence.
+
+    Raises:
+        ImportError: If it is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs `{module}`, which cannot be imported ({error}). "
+            'Install it with: pip install "tfp-glow[data]"'
+        ) from error

@@ -1,0 +1,368 @@
+"""Coupling networks: the paper's own, and the user's."""
+
+from collections.abc import Callable
+from functools import partial
+from types import MethodType
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_glow._checks import Parameter
+
+__all__ = [
+    "LOG_SCALE_FACTOR",
+    "EdgeConv",
+    "GlowNetwork",
+    "UserNetwork",
+    "standardizing_parameters",
+]
+
+LOG_SCALE_FACTOR = 3.0
+"""Log-scales are stored divided by this, so that they learn faster (openai/glow)."""
+
+
+def standardizing_parameters(
+    x: tf.Tensor, log_scale_factor: float = LOG_SCALE_FACTOR
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Shift and raw log-scale that give each channel of `x` mean 0 and variance 1.
+
+    Args:
+        x: `[..., channels]`.
+        log_scale_factor: What the raw log-scale is multiplied by when it is used.
+
+    Returns:
+        `shift` and `raw_log_scale`, each `[channels]`. A channel that is constant over
+        the batch is only shifted: scaling it up would amplify rounding errors.
+    """
+    axes = list(range(x.shape.rank - 1))
+    mean = tf.reduce_mean(x, axes)
+    std = tf.sqrt(tf.reduce_mean(tf.square(x - mean), axes))
+    is_constant = std <= 1e-6 * tf.abs(mean)
+    std = tf.where(is_constant, tf.ones_like(std), std + 1e-6)
+    return -mean, -tf.math.log(std) / log_scale_factor
+
+
+def _edge_map(
+    height: int | tf.Tensor, width: int | tf.Tensor, kernel: tf.Tensor
+) -> tf.Tensor:
+    """What the edge indicator adds to a convolution: `[1, H, W, channels_out]`.
+
+    openai/glow pads images with zeros and adds a channel that is 1 on the padding and
+    0 inside. That channel is the same for every image, so it acts as a bias.
+
+    Args:
+        height: Height of the image.
+        width: Width of the image.
+        kernel: `[3, 3, 1, channels_out]`.
+    """
+    inside = tf.zeros([1, height, width, 1], kernel.dtype)
+    ring = tf.pad(inside, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1)
+    return tf.nn.conv2d(ring, kernel, 1, "VALID")
+
+
+def _conv(
+    x: tf.Tensor, kernel: tf.Tensor, shift: tf.Tensor, raw_log_scale: tf.Tensor
+) -> tf.Tensor:
+    """`(convolution(x) + shift) * exp(3 * raw_log_scale)`, in one pass over `x`.
+
+    The scale is folded into the kernel. A kernel with one more input channel than `x`
+    has is openai/glow's, with the edge indicator last.
+    """
+    scale = tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
+    kernel = kernel * scale
+    bias = shift * scale
+    channels_in = x.shape[-1]
+    if kernel.shape[2] == channels_in + 1:
+        shape = tf.shape(x)
+        height = shape[1] if x.shape[1] is None else x.shape[1]
+        width = shape[2] if x.shape[2] is None else x.shape[2]
+        bias += _edge_map(height, width, kernel[:, :, channels_in:])
+        kernel = kernel[:, :, :channels_in]
+        if channels_in == 0:  # a prior that depends on nothing but the place
+            return tf.cast(bias, x.dtype)
+    return tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 1, "SAME") + tf.cast(bias, x.dtype)
+
+
+class _ParameterModule(tf.Module):
+    """A module whose parameters are a dictionary: new variables, or given tensors."""
+
+    def __init__(
+        self,
+        parameters: dict[str, Parameter] | None,
+        initial_values: Callable[[], dict[str, tf.Tensor]],
+        name: str,
+    ) -> None:
+        super().__init__(name=name)
+        if parameters is None:
+            parameters = {
+                key: tf.Variable(value, name=f"{name}/{key}")
+                for key, value in initial_values().items()
+            }
+        self.parameters = parameters
+
+    def _tensors(self) -> dict[str, tf.Tensor]:
+        return {key: tf.convert_to_tensor(p) for key, p in self.parameters.items()}
+
+
+class EdgeConv(_ParameterModule):
+    """A 3 x 3 convolution that starts at zero: `(W x + bias) * exp(3 raw_log_scale)`.
+
+    It sees an edge indicator besides its input. openai/glow's `conv2d_zeros`, the
+    network of a split's prior.
+
+    Shapes:
+        input `[B, H, W, channels_in]`, output `[B, H, W, channels_out]`.
+
+    Example:
+        >>> EdgeConv(6, 12)(tf.ones([2, 4, 4, 6])).shape
+        TensorShape([2, 4, 4, 12])
+
+    References:
+        https://github.com/openai/glow, `tfops.py`.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        parameters: dict[str, Parameter] | None = None,
+        dtype: tf.DType = tf.float32,
+        name: str = "edge_conv",
+    ) -> None:
+        """Creates the variables, or takes the parameters that are given.
+
+        Args:
+            channels_in: Channels of the input.
+            channels_out: Channels of the output.
+            parameters: As `initial_parameters` names them.
+            dtype: Type of new variables.
+            name: Name of the module.
+        """
+        self.channels_in = channels_in
+        self.channels_out = channels_out
+        super().__init__(
+            parameters,
+            lambda: self.initial_parameters(channels_in, channels_out, dtype=dtype),
+            name,
+        )
+
+    @staticmethod
+    def initial_parameters(
+        channels_in: int, channels_out: int, *, dtype: tf.DType = tf.float32
+    ) -> dict[str, tf.Tensor]:
+        """All zeros, so that the output is zero."""
+        return {
+            "kernel": tf.zeros([3, 3, channels_in + 1, channels_out], dtype),
+            "bias": tf.zeros([channels_out], dtype),
+            "raw_log_scale": tf.zeros([channels_out], dtype),
+        }
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Evaluates the convolution."""
+        p = self._tensors()
+        return _conv(x, p["kernel"], p["bias"], p["raw_log_scale"])
+
+
+class GlowNetwork(_ParameterModule):
+    """The paper's coupling network: convolutions of size 3, 1 and 3.
+
+    ReLU and act-norm follow the first two; the last starts at zero and has a learned
+    scale for each channel. The 3 x 3 convolutions see an edge indicator.
+
+    Shapes:
+        input `[B, H, W, channels_in]`, output `[B, H, W, channels_out]`.
+
+    Example:
+        >>> GlowNetwork(6, 12, hidden_channels=32)(tf.ones([2, 4, 4, 6])).shape
+        TensorShape([2, 4, 4, 12])
+
+    References:
+        Kingma and Dhariwal. Glow. 2018. Section 3.3 and Appendix B.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        hidden_channels: int = 512,
+        parameters: dict[str, Parameter] | None = None,
+        initialized: tf.Variable | None = None,
+        seed: int | None = None,
+        dtype: tf.DType = tf.float32,
+        name: str = "network",
+    ) -> None:
+        """Creates the variables, or takes the parameters that are given.
+
+        Args:
+            channels_in: Channels of the input.
+            channels_out: Channels of the output.
+            hidden_channels: Channels of the two hidden layers.
+            parameters: As `initial_parameters` names them.
+            initialized: Boolean variable: whether data-dependent initialisation has
+                happened. Made with the variables.
+            seed: Seed of the initial kernels.
+            dtype: Type of new variables.
+            name: Name of the module.
+        """
+        self.channels_in = channels_in
+        self.channels_out = channels_out
+        super().__init__(
+            parameters,
+            lambda: self.initial_parameters(
+                channels_in,
+                channels_out,
+                hidden_channels=hidden_channels,
+                rng=np.random.default_rng(seed),
+                dtype=dtype,
+            ),
+            name,
+        )
+        if parameters is None and initialized is None:
+            initialized = tf.Variable(
+                False, trainable=False, name=f"{name}/initialized"
+            )
+        self.initialized = initialized
+
+    @staticmethod
+    def initial_parameters(
+        channels_in: int,
+        channels_out: int,
+        *,
+        hidden_channels: int,
+        rng: np.random.Generator,
+        dtype: tf.DType = tf.float32,
+    ) -> dict[str, tf.Tensor]:
+        """Kernels from N(0, 0.05^2), the last layer zero, act-norms the identity."""
+
+        def normal(*shape: int) -> tf.Tensor:
+            return tf.constant(rng.normal(scale=0.05, size=shape), dtype)
+
+        def zeros(*shape: int) -> tf.Tensor:
+            return tf.zeros(shape, dtype)
+
+        return {
+            "kernel_1": normal(3, 3, channels_in + 1, hidden_channels),
+            "shift_1": zeros(hidden_channels),
+            "raw_log_scale_1": zeros(hidden_channels),
+            "kernel_2": normal(1, 1, hidden_channels, hidden_channels),
+            "shift_2": zeros(hidden_channels),
+            "raw_log_scale_2": zeros(hidden_channels),
+            "kernel_3": zeros(3, 3, hidden_channels + 1, channels_out),
+            "bias_3": zeros(channels_out),
+            "raw_log_scale_3": zeros(channels_out),
+        }
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Evaluates the network."""
+        p = self._tensors()
+        for i in (1, 2):
+            x = _conv(x, p[f"kernel_{i}"], p[f"shift_{i}"], p[f"raw_log_scale_{i}"])
+            x = tf.nn.relu(x)  # [B, H, W, hidden_channels]
+        return _conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])
+
+    def standardizing_parameters(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Act-norm parameters that standardise both hidden layers on a batch."""
+        p = self._tensors()
+        found = {}
+        for i in (1, 2):
+            kernel = p[f"kernel_{i}"]
+            zeros = tf.zeros(kernel.shape[-1:], kernel.dtype)
+            hidden = _conv(x, kernel, zeros, zeros)
+            shift, raw_log_scale = standardizing_parameters(hidden)
+            found |= {f"shift_{i}": shift, f"raw_log_scale_{i}": raw_log_scale}
+            scale = tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
+            x = tf.nn.relu((hidden + shift) * scale)
+        return found
+
+
+class UserNetwork(tf.Module):
+    """Any callable as a coupling network; its variables are found and checked.
+
+    It is called once on zeros when this is made, which builds a Keras network. Keras
+    layers, `tf.Module`s, and objects or bound methods that hold them are searched for
+    variables.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[tf.Tensor], tf.Tensor],
+        channels_in: int,
+        channels_out: int,
+        *,
+        spatial_shape: tuple[int, int] = (8, 8),
+        dtype: tf.DType = tf.float32,
+    ) -> None:
+        """Builds the network and finds its variables.
+
+        Args:
+            network: Maps `[B, H, W, channels_in]` to `[B, H, W, channels_out]`.
+            channels_in: Channels that it receives.
+            channels_out: Channels that it must return.
+            spatial_shape: Height and width of the image that it is built on.
+            dtype: Type of its input.
+
+        Raises:
+            TypeError: If `network` is not callable.
+            ValueError: If its output has another shape, or if it uses trainable
+                variables that cannot be found in it, for nobody would train them.
+        """
+        super().__init__(name="network")
+        if not callable(network):
+            raise TypeError(
+                "`network` must be callable: a Keras layer, a `tf.Module` or a "
+                f"function. Received: network={network!r}."
+            )
+        self.network = network
+        with tf.init_scope(), tf.GradientTape() as tape:
+            x = tf.zeros([2, *spatial_shape, channels_in], dtype)
+            y = network(x)
+        expected = [2, *spatial_shape, channels_out]
+        if y.shape.as_list() != expected:
+            raise ValueError(
+                f"`network` must return {channels_out} channels: shape {expected} for "
+                f"an input of shape {x.shape.as_list()}. Received: an output of shape "
+                f"{y.shape.as_list()}. Change the channels of its last layer."
+            )
+        self.found_variables = _find_variables(network)
+        known = {id(variable) for variable in self.found_variables}
+        lost = [v.name for v in tape.watched_variables() if id(v) not in known]
+        if lost:
+            raise ValueError(
+                "`network` uses trainable variables that cannot be found in it, so "
+                f"that nothing would train them. Received: network={network!r}, which "
+                f"uses {lost}. Pass the Keras layer or `tf.Module` that owns them, "
+                "not a function that closes over it."
+            )
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Evaluates the network."""
+        return self.network(x)
+
+
+def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variable]:
+    """All variables of a Keras layer, a `tf.Module`, or what holds such things."""
+    found: dict[int, tf.Variable] = {}
+    seen: dict[int, object] = {}  # holds the objects too, or an id could come again
+    waiting: list[object] = [network]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, tf.Variable):
+            found[id(value)] = value
+        elif isinstance(getattr(value, "value", None), tf.Variable):
+            waiting.append(value.value)  # a Keras variable wraps a `tf.Variable`
+        elif not isinstance(value, tf.Module) and hasattr(value, "variables"):
+            waiting.append(list(value.variables))  # a Keras layer knows all of its own
+        elif isinstance(value, MethodType | partial):
+            waiting.append(getattr(value, "__self__", getattr(value, "func", None)))
+        elif type(value).__module__ != "builtins":  # functions hide what they close over
+            waiting.extend(getattr(value, "__dict__", {}).values())
+    return list(found.values())
