@@ -10,16 +10,26 @@ from tfp_glow.bijectors import (
     Squeeze,
     initialize,
 )
+from tfp_glow.dequantization import bits_per_dim, dequantize, quantize
 from tfp_glow.distributions import glow_distribution
+from tfp_glow.flow_model import FlowModel
+from tfp_glow.glow_model import GlowModel
+from tfp_glow.version import __version__
 
 __all__ = [
     "ActNormBijector",
+    "FlowModel",
     "Glow",
     "GlowAdditiveCoupling",
     "GlowAffineCoupling",
+    "GlowModel",
     "LUInvertibleConv",
     "MultiScaleChain",
     "Squeeze",
+    "__version__",
+    "bits_per_dim",
+    "dequantize",
     "glow_distribution",
     "initialize",
+    "quantize",
 ]

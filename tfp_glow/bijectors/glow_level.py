@@ -162,6 +162,11 @@ class GlowLevel(OnePass):
                 name=name,
             )
 
+    @property
+    def num_steps(self) -> int:
+        """Number of steps."""
+        return self._num_steps
+
     @cached_property
     def steps(self) -> tuple[GlowStep, ...]:
         """The steps, first the one nearest the image, as views of the variables."""

@@ -1,0 +1,226 @@
+"""A Keras model that trains any TFP distribution by maximum likelihood."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
+
+tfd = tfp.distributions
+
+__all__ = ["FlowModel"]
+
+
+class FlowModel(keras.Model):
+    """Trains a distribution's variables with Keras: the loss is `-mean(log_prob(x))`.
+
+    The model's weights are the distribution's own `tf.Variable`s: `fit`, callbacks and
+    `save_weights` see them, and the distribution sees what is trained. Before the first
+    step `fit` initialises the bijectors of ours from the first batch, unless
+    `tfp_glow.initialize` has.
+
+    Shapes:
+        x: `[B, ...]`, continuous; the model's output is `log_prob(x)`, `[B]`, in nats.
+
+    Example:
+        >>> flow = tfb.Chain([ActNormBijector(3), LUInvertibleConv(3, seed=0)])
+        >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [3])
+        >>> model = FlowModel(tfd.TransformedDistribution(base, flow))
+        >>> x = np.random.default_rng(0).normal(5.0, 2.0, [256, 3]).astype("float32")
+        >>> history = model.fit(x, epochs=2, verbose=0)
+        >>> len(history.history["loss"])
+        2
+    """
+
+    def __init__(
+        self, distribution: tfd.Distribution, *, name: str = "flow_model", **kwargs: Any
+    ) -> None:
+        """Makes the distribution's variables the weights of a model.
+
+        Args:
+            distribution: Any TFP distribution that holds `tf.Variable`s.
+            name: Name of the model.
+            **kwargs: What `keras.Model` takes besides.
+
+        Raises:
+            TypeError: If `distribution` is no TFP distribution.
+        """
+        if not isinstance(distribution, tfd.Distribution):
+            raise TypeError(
+                "`distribution` must be a TFP distribution, such as what "
+                f"`tfp_glow.glow_distribution` returns. Received: {distribution!r}."
+            )
+        super().__init__(name=name, autocast=False, **kwargs)
+        self.distribution = distribution
+        for variable in distribution.variables:
+            # The wrapper holds the very same `tf.Variable`. Tracking it is private in
+            # Keras; there is no public way to give a model a variable that exists.
+            self._track_variable(
+                keras.Variable(
+                    variable,
+                    dtype=variable.dtype.name,
+                    trainable=variable.trainable,
+                    name=variable.name.split(":")[0].replace("/", "_"),
+                )
+            )
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Log-density of each example, `[B]`, in nats."""
+        return self.distribution.log_prob(inputs)
+
+    def compute_loss(
+        self,
+        x: tf.Tensor | None = None,
+        y: tf.Tensor | None = None,
+        y_pred: tf.Tensor | None = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Mean negative log-likelihood in nats; the targets `y` are not used."""
+        del x, y, training
+        return self._mean_over_batch(-y_pred, sample_weight)
+
+    def _mean_over_batch(
+        self, losses: tf.Tensor, sample_weight: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Mean over the batch, as this replica's share of the sum over replicas."""
+        if sample_weight is not None:
+            losses *= tf.cast(sample_weight, losses.dtype)
+        return tf.reduce_mean(losses) / self.distribute_strategy.num_replicas_in_sync
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adamax",
+        *,
+        jit_compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Configures training: `keras.Model.compile`, with other defaults.
+
+        Args:
+            optimizer: Name or instance; Adamax with learning rate 1e-3 when not given,
+                as in the paper.
+            jit_compile: Whether to use XLA. `"auto"` does where there is a GPU: on a
+                CPU its convolutions are several times slower.
+            **kwargs: What `keras.Model.compile` takes besides.
+
+        Raises:
+            ValueError: If a `loss` is given.
+        """
+        if kwargs.get("loss") is not None:
+            raise ValueError(
+                "The loss is the negative log-likelihood, and cannot be chosen. "
+                f"Received: loss={kwargs['loss']!r}. Leave `loss` out."
+            )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
+            self.jit_compile = False
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Restores what `compile` was given, and the optimizer's variables."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains: `keras.Model.fit`, after the data-dependent initialisation.
+
+        Args:
+            x: A `tf.data.Dataset`, arrays, or anything that Keras takes.
+            y: Labels, where the model takes them.
+            batch_size: Examples in a batch, for arrays; 32 when not given.
+            *args: What `keras.Model.fit` takes besides.
+            **kwargs: What `keras.Model.fit` takes besides.
+
+        Returns:
+            Keras's `History`.
+
+        Raises:
+            ValueError: If there is no data.
+        """
+        if not self.compiled:
+            self.compile()
+        if isinstance(x, Iterator):
+            first = next(x, None)
+            x = iter(()) if first is None else chain([first], x)
+        else:
+            first = _first_batch(x, y, batch_size or 32)
+        if first is None:
+            raise ValueError("`fit` needs data. Received: an empty data set.")
+        self._check_data(first)
+        if not is_initialized(self.distribution):
+            self._initialize_from(first)
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> float | list[float] | dict[str, float]:
+        """Loss on held-out data: `keras.Model.evaluate`."""
+        if not self.compiled:
+            self.compile()
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def _check_data(self, batch: tuple) -> None:
+        """Raises before training where a batch cannot be trained on."""
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if y is not None:
+            raise ValueError(
+                "A `FlowModel` trains on x alone. Received: targets y as well. Pass "
+                "`fit(x)`, or map the data set to x."
+            )
+
+    def _initialize_from(self, batch: tuple) -> None:
+        """Data-dependent initialisation of whatever has not had it."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        bijector = getattr(self.distribution, "bijector", None)
+        if bijector is not None:
+            x = tf.convert_to_tensor(x)
+            initialize_bijector(bijector, x, only_new=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """Raises: a distribution in general cannot be written to a file.
+
+        Raises:
+            NotImplementedError: Always; weights can be saved.
+        """
+        raise NotImplementedError(
+            "A `FlowModel` of somebody's own distribution cannot be written to a "
+            "`.keras` file: Keras would not know how to build it again. Use "
+            "`save_weights` and `load_weights`, or a `GlowModel`."
+        )
+
+
+def _first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
+    """A batch to look at before training, as Keras would hand it out.
+
+    Of arrays it takes examples from all over, for they may be sorted.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return next(iter(x), None)
+    if isinstance(x, tf.distribute.DistributedDataset):
+        values = next(iter(x), None)
+        local = tf.distribute.get_strategy().experimental_local_results
+        return tf.nest.map_structure(lambda v: tf.concat(local(v), 0), values)
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0] if len(x) else None
+    if x is None or len(x) == 0:
+        return None
+    indices = np.unique(np.linspace(0, len(x) - 1, batch_size).astype(int))
+    parts = [
+        tf.gather(tf.convert_to_tensor(part), indices)
+        for part in (x, y)
+        if part is not None
+    ]
+    return tuple(parts)
