@@ -18,6 +18,8 @@ def read_version() -> str:
 
 
 # Lower bounds are the oldest set, and upper bounds the newest, that the tests ran on.
+# TensorFlow 2.18 and 2.19 hold protobuf below 6: beside them TFDS needs
+# `tensorflow-metadata<1.18`, which pip does not find out by itself.
 CORE = [
     "keras>=3.10,<3.16",
     "matplotlib>=3.8,<3.12",

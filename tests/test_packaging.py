@@ -184,26 +184,36 @@ def test_requirements_are_what_the_package_imports(metadata):
 
 
 def third_party_imports(tree: ast.Module) -> dict[str, bool]:
-    """Maps imported top-level modules to whether only functions import them."""
+    """Maps imported top-level modules to whether the file imports without them."""
     result: dict[str, bool] = {}
 
     def visit(node: ast.AST, is_lazy: bool) -> None:
-        modules = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            modules = [node.module]
-        for module in modules:
+        for module in imported_modules(node):
             name = module.partition(".")[0]
             if name not in sys.stdlib_module_names and name != "tfp_glow":
                 result[name] = result.get(name, True) and is_lazy
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            is_lazy = True
+        is_lazy |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        is_lazy |= isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for child in ast.iter_child_nodes(node):
             visit(child, is_lazy)
 
     visit(tree, is_lazy=False)
     return result
+
+
+def imported_modules(node: ast.AST) -> list[str]:
+    """The modules that one node imports: a statement, or `require("module", ...)`."""
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=module, level=0):
+            return [module]
+        case ast.Call(
+            func=ast.Name(id=function) | ast.Attribute(attr=function),
+            args=[ast.Constant(value=str(module)), *_],
+        ) if function in {"require", "import_module"}:
+            return [module]
+    return []
 
 
 def distribution_of(module: str) -> str:

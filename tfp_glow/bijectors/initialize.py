@@ -108,8 +108,10 @@ def _bijector_of(
 ) -> tfb.Bijector:
     if isinstance(bijector_or_distribution, tfb.Bijector):
         return bijector_or_distribution
-    if isinstance(bijector_or_distribution, tfd.TransformedDistribution):
-        return bijector_or_distribution.bijector
+    # Not by class: TFP makes another one for bijectors that are no composite tensors.
+    bijector = getattr(bijector_or_distribution, "bijector", None)
+    if isinstance(bijector, tfb.Bijector):
+        return bijector
     raise TypeError(
         "Expected a bijector or a `tfd.TransformedDistribution`. "
         f"Received: {bijector_or_distribution!r}."

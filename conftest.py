@@ -1,0 +1,25 @@
+"""What all tests and the examples in docstrings share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_glow
+
+# The tests' arrays are tiny, and pytest-xdist runs a process a core.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+# Where there is a GPU: float32 is to mean float32.
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+@pytest.fixture(autouse=True)
+def names_in_examples(doctest_namespace):
+    """Examples import neither what everybody imports nor the package's public names."""
+    doctest_namespace.update(np=np, tf=tf, tfb=tfp.bijectors, tfd=tfp.distributions)
+    doctest_namespace.update({name: getattr(tfp_glow, name) for name in tfp_glow.__all__})

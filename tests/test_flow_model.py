@@ -1,0 +1,228 @@
+"""`FlowModel`: any TFP distribution, trained by Keras."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_glow as tfg
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+def vectors(num: int = 512) -> np.ndarray:
+    """Correlated, shifted, skewed: what a flow has to learn."""
+    z = np.random.default_rng(0).normal(size=[num, 4])
+    mix = np.array([[2.0, 1, 0, 0], [0, 1, 0.5, 0], [0, 0, 0.1, 1], [0, 0, 0, 3]])
+    return (z @ mix + np.array([5.0, -3, 0, 10])).astype("float32")
+
+
+def vector_distribution() -> tfd.Distribution:
+    """Ours and TFP's bijectors in somebody's own chain."""
+    chain = tfb.Chain(
+        [
+            tfg.ActNormBijector(4),
+            tfg.LUInvertibleConv(4, seed=0),
+            tfb.Scale(tf.Variable(tf.ones([4]))),
+            tfb.Shift(tf.Variable(tf.zeros([4]))),
+        ]
+    )
+    return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [4]), chain)
+
+
+def image_distribution() -> tfd.Distribution:
+    chain = tfb.Chain(
+        [
+            tfb.Scale(tf.Variable(2.0)),
+            tfg.Squeeze(),
+            tfg.ActNormBijector(4),
+            tfb.Permute([3, 2, 1, 0]),
+            tfg.GlowAffineCoupling(4, hidden_channels=8, seed=0),
+            tfb.Reshape([4, 4, 4], [64]),
+        ]
+    )
+    return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [64]), chain)
+
+
+def images(num: int = 128) -> np.ndarray:
+    """Smooth images: neighbouring pixels are alike."""
+    noise = np.random.default_rng(0).normal(size=[num, 10, 10, 1])
+    smooth = noise[:, :8, :8] + noise[:, 1:9, :8] + noise[:, :8, 1:9]
+    return (0.1 * smooth).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "x"),
+    [(vector_distribution, vectors), (image_distribution, images)],
+    ids=["vectors", "images"],
+)
+def test_trains_somebodys_own_chain_with_nothing_but_fit(distribution, x):
+    model = tfg.FlowModel(distribution())
+    before = [v.numpy() for v in model.distribution.trainable_variables]
+    history = model.fit(x(), epochs=8, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    for old, variable in zip(
+        before, model.distribution.trainable_variables, strict=True
+    ):
+        assert np.any(old != variable.numpy()), variable.name
+    # What Keras logs is what the distribution says.
+    expected = -np.mean(model.distribution.log_prob(x()))
+    np.testing.assert_allclose(model.evaluate(x(), verbose=0), expected, rtol=1e-4)
+
+
+def test_reaches_the_likelihood_of_the_true_distribution():
+    x = vectors(2048)
+    model = tfg.FlowModel(vector_distribution())
+    model.compile(keras.optimizers.Adam(0.02))
+    model.fit(x, epochs=30, batch_size=256, verbose=0)
+    covariance = np.cov(x.T, bias=True)
+    entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1]
+    assert abs(model.evaluate(x, verbose=0) - entropy) < 0.02
+
+
+def test_keras_tracks_exactly_the_variables_of_the_distribution():
+    distribution = image_distribution()
+    model = tfg.FlowModel(distribution)
+
+    def same(keras_variables, tf_variables) -> bool:
+        return [id(v.value) for v in keras_variables] == [id(v) for v in tf_variables]
+
+    assert same(model.trainable_variables, distribution.trainable_variables)
+    assert same(
+        model.non_trainable_variables,
+        [v for v in distribution.variables if not v.trainable],
+    )
+    assert len(model.trainable_variables) == 12
+
+
+def test_a_users_keras_network_is_trained():
+    network = keras.Sequential(
+        [
+            keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(4, 3, padding="same"),
+        ]
+    )
+    bijector = tfg.GlowAffineCoupling(4, network=network)
+    flow = tfb.Chain([tfg.Squeeze(), bijector, tfb.Reshape([4, 4, 4], [64])])
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [64])
+    model = tfg.FlowModel(tfd.TransformedDistribution(base, flow))
+    before = [w.copy() for w in network.get_weights()]
+    model.fit(images(), epochs=1, verbose=0)
+    assert len(before) == 4
+    for old, new in zip(before, network.get_weights(), strict=True):
+        assert np.any(old != new)
+
+
+def test_first_batch_initialises_once_and_never_a_trained_bijector():
+    x = vectors()
+    model = tfg.FlowModel(vector_distribution())
+    model.compile(keras.optimizers.SGD(0.0))
+    model.fit(x, batch_size=512, epochs=1, verbose=0)
+    act_norm = model.distribution.bijector.bijectors[0]
+    assert act_norm.initialized.numpy()
+    z = act_norm.inverse(x)
+    np.testing.assert_allclose(tf.reduce_mean(z, 0), np.zeros(4), atol=1e-4)
+    np.testing.assert_allclose(tf.math.reduce_std(z, 0), np.ones(4), atol=1e-3)
+    act_norm.shift.assign([1.0, 2.0, 3.0, 4.0])
+    model.fit(x, epochs=1, verbose=0)
+    np.testing.assert_array_equal(act_norm.shift, [1.0, 2.0, 3.0, 4.0])
+    # A second model of the same distribution knows that it is initialised.
+    again = tfg.FlowModel(model.distribution)
+    again.compile(keras.optimizers.SGD(0.0))
+    again.fit(x, epochs=1, verbose=0)
+    np.testing.assert_array_equal(act_norm.shift, [1.0, 2.0, 3.0, 4.0])
+
+
+def test_initialisation_sees_all_of_a_sorted_array():
+    x = np.sort(vectors(), axis=0)
+    model = tfg.FlowModel(vector_distribution())
+    model.compile(keras.optimizers.SGD(0.0))
+    model.fit(x, batch_size=64, epochs=1, verbose=0)
+    z = model.distribution.bijector.bijectors[0].inverse(x)
+    np.testing.assert_allclose(tf.reduce_mean(z, 0), np.zeros(4), atol=0.1)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        return (vectors()[index * 128 : (index + 1) * 128],)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: vectors(),
+        lambda: tf.constant(vectors()),
+        lambda: tf.data.Dataset.from_tensor_slices(vectors()).batch(128),
+        lambda: Batches(),
+        lambda: (batch for batch in np.split(vectors(), 4)),
+    ],
+    ids=["numpy", "tensor", "tf.data", "PyDataset", "generator"],
+)
+def test_every_kind_of_data(data):
+    model = tfg.FlowModel(vector_distribution())
+    model.compile(keras.optimizers.SGD(0.0))
+    loss = model.fit(data(), batch_size=128, epochs=1, verbose=0).history["loss"][0]
+    assert tfg.bijectors.is_initialized(model.distribution)
+    np.testing.assert_allclose(
+        loss, -np.mean(model.distribution.log_prob(vectors())), rtol=1e-4
+    )
+
+
+def test_sample_weight_weighs():
+    x = vectors()
+    model = tfg.FlowModel(vector_distribution())
+    model.compile()
+    weight = np.zeros(len(x), "float32")
+    weight[:32] = len(x) / 32
+    actual = model.evaluate(x, sample_weight=weight, batch_size=512, verbose=0)
+    expected = -np.mean(model.distribution.log_prob(x[:32]))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_weights_are_saved_and_loaded(tmp_path):
+    x = vectors()
+    model = tfg.FlowModel(vector_distribution())
+    model.fit(x, epochs=1, verbose=0)
+    model.save_weights(tmp_path / "w.weights.h5")
+    other = tfg.FlowModel(vector_distribution())
+    other.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
+    # The saved state includes that it is initialised.
+    assert tfg.bijectors.is_initialized(other.distribution)
+
+
+def test_xla_trains_to_the_same_loss():
+    losses = []
+    for jit_compile in (False, True):
+        model = tfg.FlowModel(image_distribution())
+        model.compile(keras.optimizers.Adamax(1e-2), jit_compile=jit_compile)
+        fit = model.fit(images(), epochs=2, batch_size=64, shuffle=False, verbose=0)
+        losses.append(fit.history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_default_is_adamax_and_xla_on_gpu_only():
+    model = tfg.FlowModel(vector_distribution())
+    model.compile()
+    assert isinstance(model.optimizer, keras.optimizers.Adamax)
+    np.testing.assert_allclose(float(model.optimizer.learning_rate), 1e-3)
+    assert model.jit_compile == bool(tf.config.list_physical_devices("GPU"))
+
+
+def test_rejects_what_it_cannot_train():
+    with pytest.raises(TypeError, match=r"must be a TFP distribution.*Received"):
+        tfg.FlowModel(tfb.Exp())
+    model = tfg.FlowModel(vector_distribution())
+    with pytest.raises(ValueError, match="cannot be chosen.*Received: loss='mse'"):
+        model.compile(loss="mse")
+    with pytest.raises(ValueError, match="trains on x alone.*Received: targets"):
+        model.fit(vectors(), np.zeros(512), verbose=0)
+    with pytest.raises(ValueError, match="Received: an empty data set"):
+        model.fit(vectors()[:0], verbose=0)
+    with pytest.raises(NotImplementedError, match="save_weights"):
+        model.get_config()
