@@ -1,5 +1,6 @@
 """Glow as TensorFlow Probability bijectors, trained with Keras 3."""
 
+from tfp_glow import data
 from tfp_glow.bijectors import (
     ActNormBijector,
     Glow,

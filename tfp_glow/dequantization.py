@@ -13,12 +13,14 @@ import tensorflow as tf
 from tfp_glow._checks import check_positive_integer
 
 __all__ = [
+    "as_seed",
     "bin_centers",
     "bits_per_dim",
     "check_num_bits",
     "dequantize",
     "discrete_log_prob",
     "quantize",
+    "to_bits_per_dim",
     "uniform_noise",
 ]
 
@@ -164,8 +166,24 @@ def bits_per_dim(
     References:
         Kingma and Dhariwal. Glow. 2018. Section 2, equation 2.
     """
-    nats = -discrete_log_prob(log_prob, event_shape, num_bits)
-    return nats / (prod(event_shape) * log(2.0))
+    return to_bits_per_dim(
+        discrete_log_prob(log_prob, event_shape, num_bits), event_shape
+    )
+
+
+def to_bits_per_dim(
+    discrete_log_prob: tf.Tensor, event_shape: Sequence[int]
+) -> tf.Tensor:
+    """Log-probability of discrete images, in nats, as bits/dim.
+
+    Args:
+        discrete_log_prob: What `discrete_log_prob` returns, `[...]`.
+        event_shape: Shape of an image, `[H, W, C]`.
+
+    Returns:
+        Bits for each number in an image, `[...]`.
+    """
+    return -discrete_log_prob / (prod(event_shape) * log(2.0))
 
 
 def check_num_bits(num_bits: int) -> None:
@@ -190,15 +208,23 @@ def uniform_noise(
         seed: An integer, two integers, or None for new noise.
         dtype: Type of the noise.
     """
-    if seed is None:
-        seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
-    elif isinstance(seed, int):
-        seed = [seed, 0]
     bits = tf.random.stateless_uniform(
-        shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+        shape, as_seed(seed), minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     )
     bits = tf.bitwise.right_shift(bits, tf.constant(32 - _NOISE_BITS, tf.uint32))
     return tf.cast(bits, dtype) * 2.0**-_NOISE_BITS
+
+
+def as_seed(seed: Seed | None) -> tf.Tensor:
+    """Two integers, as TensorFlow's stateless functions take them.
+
+    Args:
+        seed: An integer, two integers, or None for a new seed each time.
+    """
+    if seed is None:
+        return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+    seed = tf.cast(seed, tf.int32)
+    return seed if seed.shape.rank == 1 else tf.stack([seed, 0])
 
 
 def _bins(images: tf.Tensor, num_bits: int, dtype: tf.DType) -> tf.Tensor:

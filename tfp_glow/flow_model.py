@@ -148,13 +148,14 @@ class FlowModel(keras.Model):
             Keras's `History`.
 
         Raises:
-            ValueError: If there is no data.
+            ValueError: If there is no data, or `sample_weight` without `y`.
         """
+        _check_sample_weight(y, kwargs)
         if not self.compiled:
             self.compile()
         if isinstance(x, Iterator):
             first = next(x, None)
-            x = iter(()) if first is None else chain([first], x)
+            x = (batch for batch in chain([first], x))  # Keras wants a generator
         else:
             first = _first_batch(x, y, batch_size or 32)
         if first is None:
@@ -168,6 +169,7 @@ class FlowModel(keras.Model):
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> float | list[float] | dict[str, float]:
         """Loss on held-out data: `keras.Model.evaluate`."""
+        _check_sample_weight(y, kwargs)
         if not self.compiled:
             self.compile()
         return super().evaluate(x, y, *args, **kwargs)
@@ -199,6 +201,15 @@ class FlowModel(keras.Model):
             "A `FlowModel` of somebody's own distribution cannot be written to a "
             "`.keras` file: Keras would not know how to build it again. Use "
             "`save_weights` and `load_weights`, or a `GlowModel`."
+        )
+
+
+def _check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:
+    """Raises where Keras would drop the weights without a word."""
+    if y is None and kwargs.get("sample_weight") is not None:
+        raise ValueError(
+            "Keras passes `sample_weight` on only where there are labels `y`. "
+            "Received: sample_weight without y. Repeat or leave out examples instead."
         )
 
 

@@ -35,7 +35,9 @@ def standardizing_parameters(
         the batch is only shifted: scaling it up would amplify rounding errors.
     """
     axes = list(range(x.shape.rank - 1))
-    mean = tf.reduce_mean(x, axes)
+    # As differences from one of its values, a constant channel sums without rounding.
+    origin = tf.reshape(x, [-1, x.shape[-1]])[0]
+    mean = origin + tf.reduce_mean(x - origin, axes)
     std = tf.sqrt(tf.reduce_mean(tf.square(x - mean), axes))
     is_constant = std <= 1e-6 * tf.abs(mean)
     std = tf.where(is_constant, tf.ones_like(std), std + 1e-6)
@@ -315,7 +317,7 @@ class UserNetwork(tf.Module):
                 f"function. Received: network={network!r}."
             )
         self.network = network
-        with tf.init_scope(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             x = tf.zeros([2, *spatial_shape, channels_in], dtype)
             y = network(x)
         expected = [2, *spatial_shape, channels_out]
@@ -361,8 +363,10 @@ def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variab
             waiting.append(value.value)  # a Keras variable wraps a `tf.Variable`
         elif not isinstance(value, tf.Module) and hasattr(value, "variables"):
             waiting.append(list(value.variables))  # a Keras layer knows all of its own
-        elif isinstance(value, MethodType | partial):
-            waiting.append(getattr(value, "__self__", getattr(value, "func", None)))
-        elif type(value).__module__ != "builtins":  # functions hide what they close over
+        elif isinstance(value, MethodType):
+            waiting.append(value.__self__)
+        elif isinstance(value, partial):
+            waiting.extend([value.func, value.args, value.keywords])
+        elif type(value).__module__ != "builtins":  # functions hide their closures
             waiting.extend(getattr(value, "__dict__", {}).values())
     return list(found.values())

@@ -19,7 +19,9 @@ def summary_table(model: "GlowModel") -> str:
     """
     chain = model.glow.chain
     rows = [("Level", "Output", "To latent", "Steps", "Parameters")]
-    for i, (level, shape) in enumerate(zip(chain.levels, chain.level_shapes, strict=True)):
+    for i, (level, shape) in enumerate(
+        zip(chain.levels, chain.level_shapes, strict=True)
+    ):
         last = i == len(chain.levels) - 1
         height, width, channels = shape
         prior = chain.top_prior if last else chain.split_priors[i]

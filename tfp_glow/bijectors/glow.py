@@ -14,6 +14,7 @@ from tfp_glow.bijectors.top_prior import TopPrior
 
 __all__ = ["Glow"]
 
+
 class Glow(OnePass):
     """Glow: levels of a squeeze, steps of flow and a split, with learned priors.
 
@@ -26,7 +27,7 @@ class Glow(OnePass):
     image is distributed as a standard normal: see `glow_distribution`.
 
     Shapes:
-        x: `[..., H, W, C]`; z: `[..., H W C]`; labels, where there are classes: `[...]`.
+        x: `[..., H, W, C]`; z: `[..., H W C]`; labels, with `num_classes`: `[...]`.
 
     Log-determinant, in nats:
         The sum of those of levels and priors.

@@ -32,8 +32,8 @@ def initialize(
         ValueError: If `x` is empty.
 
     Warns:
-        UserWarning: Where a bijector of ours lies in one of TFP's that is no chain,
-            so that it keeps its values.
+        UserWarning: Where a bijector of ours lies in one of TFP's that is no
+            composition, so that it keeps its values.
 
     Example:
         >>> bijector = tfb.Chain([ActNormBijector(2), tfb.Scale(2.0)])
@@ -59,8 +59,8 @@ def initialize(
     if not is_initialized(bijector):
         warnings.warn(
             f"{bijector.name} holds act-norms inside bijectors that `initialize` "
-            "cannot walk through; they keep their values. It knows `tfb.Chain` and "
-            "the bijectors of tfp_glow.",
+            "cannot walk through; they keep their values. It knows `tfb.Chain`, TFP's "
+            "other compositions, and the bijectors of tfp_glow.",
             stacklevel=2,
         )
 
@@ -85,7 +85,7 @@ def initialize_bijector(
     """Initialises one bijector from a batch.
 
     Args:
-        bijector: One of ours, a `tfb.Chain`, or any other bijector.
+        bijector: One of ours, a `tfb.Chain` or other composition, or anything else.
         x: `[B, ...]`.
         only_new: Whether to leave alone what is initialised already.
         **kwargs: What `bijector.inverse` takes besides.
@@ -95,11 +95,12 @@ def initialize_bijector(
     """
     if hasattr(bijector, "_initialize"):
         return bijector._initialize(x, only_new=only_new, **kwargs)
-    if isinstance(bijector, tfb.Chain):
-        for part in bijector.bijectors:
-            part_kwargs = kwargs.get(part.name, {})  # as TFP hands them out
-            x = initialize_bijector(part, x, only_new=only_new, **part_kwargs)
-        return x
+    if isinstance(bijector, tfb.Composition):  # by its own walk, as `inverse` goes
+
+        def step(part: tfb.Bijector, y: tf.Tensor, **part_kwargs: object) -> tf.Tensor:
+            return initialize_bijector(part, y, only_new=only_new, **part_kwargs)
+
+        return bijector._walk_inverse(step, x, **kwargs)
     return bijector.inverse(x, **kwargs)
 
 

@@ -197,7 +197,9 @@ class LUInvertibleConv(OnePass):
         lower = tf.convert_to_tensor(self.lower)
         upper = tf.convert_to_tensor(self.upper)
         diag = self.sign * tf.exp(self.log_diag)
-        lower = tf.linalg.set_diag(tf.linalg.band_part(lower, -1, 0), tf.ones_like(diag))
+        lower = tf.linalg.set_diag(
+            tf.linalg.band_part(lower, -1, 0), tf.ones_like(diag)
+        )
         return lower, tf.linalg.set_diag(tf.linalg.band_part(upper, 0, -1), diag)
 
     def matrix(self) -> tf.Tensor:

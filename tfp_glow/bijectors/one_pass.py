@@ -37,14 +37,10 @@ class OnePass(tfb.Bijector):
         self._cache.forward_attributes(z, **kwargs)["ildj"] = -log_det
         return x
 
-    def _inverse_log_det_jacobian(
-        self, x: tf.Tensor, **kwargs: tf.Tensor
-    ) -> tf.Tensor:
+    def _inverse_log_det_jacobian(self, x: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
         return self._inverse_and_log_det(x, **kwargs)[1]
 
-    def _forward_log_det_jacobian(
-        self, z: tf.Tensor, **kwargs: tf.Tensor
-    ) -> tf.Tensor:
+    def _forward_log_det_jacobian(self, z: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
         return self._forward_and_log_det(z, **kwargs)[1]
 
     @classmethod

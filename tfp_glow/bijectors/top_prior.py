@@ -105,7 +105,9 @@ class TopPrior(OnePass):
         nothing = tf.zeros([1, size[0], size[1], 0], x.dtype)
         h = self.prior(nothing)[0]  # [H, W, 2 C]
         if labels is not None:
-            p = {key: tf.convert_to_tensor(v) for key, v in self.class_parameters.items()}
+            p = {
+                key: tf.convert_to_tensor(v) for key, v in self.class_parameters.items()
+            }
             h_class = tf.gather(p["kernel"], labels) + p["bias"]
             h_class *= tf.exp(LOG_SCALE_FACTOR * p["raw_log_scale"])
             h += h_class[..., tf.newaxis, tf.newaxis, :]  # [..., H, W, 2 C]
@@ -124,7 +126,16 @@ class TopPrior(OnePass):
                 f"`{self.name}` {wanted}. Received: {received}. With a distribution, "
                 'labels go in `bijector_kwargs={"labels": labels}`.'
             )
-        known = None if labels is None else tf.get_static_value(labels)
+        if labels is None:
+            return
+        ndims = x.shape.rank - 3
+        if labels.shape.rank is not None and labels.shape.rank > ndims:
+            raise ValueError(
+                "There must be one label an image: `labels` of shape [...] for images "
+                f"of shape [..., H, W, C]. Received: labels.shape={labels.shape} for "
+                f"images of shape {x.shape}."
+            )
+        known = tf.get_static_value(labels)
         if known is not None and known.size:
             if known.min() < 0 or known.max() >= self._num_classes:
                 raise ValueError(
@@ -158,4 +169,4 @@ def _as_labels(labels: object) -> tf.Tensor | None:
             f"`labels` must be integers, one an example. Received: "
             f"dtype={labels.dtype.name}."
         )
-    return labels
+    return tf.cast(labels, tf.int64)  # `tf.gather` takes no unsigned ones

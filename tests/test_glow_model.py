@@ -1,0 +1,419 @@
+"""`GlowModel`: images in, images out."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfp_glow as tfg
+
+SHARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
+SMALL = {"num_levels": 2, "num_steps": 2, "hidden_channels": 8, "seed": 1}
+
+
+def images(num: int = 96, shape: tuple[int, ...] = (8, 8, 1)) -> np.ndarray:
+    """Bright blobs on a dark ground: compressible."""
+    rng = np.random.default_rng(0)
+    rows = np.exp(-((np.arange(shape[0]) - rng.uniform(2, 5, [num, 1])) ** 2) / 4)
+    columns = np.exp(-((np.arange(shape[1]) - rng.uniform(2, 5, [num, 1])) ** 2) / 4)
+    blobs = 200 * rows[:, :, None] * columns[:, None] + rng.uniform(
+        0, 50, [num, *shape[:2]]
+    )
+    return np.repeat(blobs[..., None], shape[2], -1).astype(np.uint8)
+
+
+def labels(num: int = 96) -> np.ndarray:
+    return np.arange(num) % 3
+
+
+def trained(**kwargs: object) -> tfg.GlowModel:
+    """A few steps make every coupling do something."""
+    model = tfg.GlowModel((8, 8, 1), **(SMALL | kwargs))
+    model.compile(keras.optimizers.Adamax(1e-2))
+    y = labels() if model.glow.num_classes else None
+    model.fit(images(), y, epochs=4, verbose=0)
+    return model
+
+
+def assert_same_bits(
+    actual: tfg.GlowModel, desired: tfg.GlowModel, y: np.ndarray | None = None
+) -> None:
+    np.testing.assert_allclose(
+        actual.bits_per_dim(images(), y, seed=0),
+        desired.bits_per_dim(images(), y, seed=0),
+        rtol=1e-5,
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> tfg.GlowModel:
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def conditional() -> tfg.GlowModel:
+    return trained(num_classes=3)
+
+
+def test_fit_logs_falling_bits_per_dim():
+    history = trained().history.history
+    assert list(history) == ["bits_per_dim", "loss"]
+    assert history["bits_per_dim"][-1] < history["bits_per_dim"][0] - 0.5
+    np.testing.assert_allclose(history["loss"], history["bits_per_dim"], rtol=1e-5)
+
+
+def test_bits_per_dim_is_that_of_the_distribution(model):
+    x = tfg.dequantize(images(), seed=[3, 0])
+    log_prob = model.distribution.log_prob(x)
+    expected = -log_prob / 64 / np.log(2) + 8
+    np.testing.assert_allclose(
+        model.bits_per_dim(images(), seed=[3, 0]), expected, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        model.log_prob(images(), seed=[3, 0]), log_prob - 64 * np.log(256), rtol=1e-5
+    )
+    assert expected.numpy().mean() < 7
+
+
+def test_more_noise_samples_average_probabilities(model):
+    log_probs = [model.log_prob(images(), seed=[5, i]) for i in range(3)]
+    expected = -(tf.reduce_logsumexp(log_probs, 0) - np.log(3)) / 64 / np.log(2)
+    actual = model.bits_per_dim(images(), seed=[5, 0], num_noise_samples=3)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_bits", [8, 5, 1])
+def test_decode_of_encode_clears_the_low_bits_and_nothing_else(num_bits):
+    model = trained(num_bits=num_bits)
+    x = np.random.default_rng(1).integers(0, 256, [64, 8, 8, 1], np.uint8)
+    for batch in (x, images()):
+        step = 2 ** (8 - num_bits)
+        np.testing.assert_array_equal(
+            model.decode(tf.identity(model.encode(batch))), batch // step * step
+        )
+
+
+@pytest.mark.parametrize("name", ["digits", "photos", "fashion_mnist"])
+def test_decode_of_encode_is_exact_on_real_images_with_trained_weights(name):
+    if name == "photos":
+        pytest.importorskip("skimage")
+    if name == "fashion_mnist" and not SHARED.exists():
+        pytest.skip("needs fashion_mnist as prepared by TensorFlow Datasets")
+    info = tfg.data.describe(name, data_dir=str(SHARED))
+    x, _ = tfg.data.load_arrays(name, "test", limit=64, data_dir=str(SHARED))
+    model = tfg.GlowModel(
+        info.event_shape,
+        num_bits=info.num_bits,
+        num_levels=3 if info.event_shape[0] == 32 else 2,
+        num_steps=4,
+        hidden_channels=16,
+        seed=0,
+    )
+    model.compile(keras.optimizers.Adamax(5e-3))
+    model.fit(x, epochs=4, batch_size=16, verbose=0)
+    network = model.glow.levels[0].stacked["network/kernel_3"]
+    assert np.abs(network).max() > 1e-3  # couplings that are zero pass anything
+    np.testing.assert_array_equal(model.decode(tf.identity(model.encode(x))), x)
+
+
+def test_evaluate_repeats_and_agrees_with_predict(model):
+    first = model.evaluate(images(), verbose=0, return_dict=True)
+    assert model.evaluate(images(), verbose=0, return_dict=True) == first
+    bits = -np.mean(model.predict(images(), verbose=0)) / 64 / np.log(2)
+    np.testing.assert_allclose(first["bits_per_dim"], bits, rtol=0.01)
+
+
+def test_evaluation_draws_noise_for_every_batch():
+    model = trained()
+    x = np.repeat(images(1), 64, axis=0)
+    one = model.evaluate(x, batch_size=64, verbose=0, return_dict=True)
+    two = model.evaluate(x, batch_size=32, verbose=0, return_dict=True)
+    assert one["loss"] != two["loss"]
+    np.testing.assert_allclose(one["loss"], two["loss"], rtol=0.02)
+
+
+def test_same_seed_same_run():
+    histories = []
+    for seed in (1, 1, 2):
+        model = tfg.GlowModel((8, 8, 1), **(SMALL | {"seed": seed}))
+        fit = model.fit(images(), epochs=2, shuffle=False, verbose=0)
+        histories.append(fit.history["loss"])
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-5)
+    assert abs(histories[0][0] - histories[2][0]) > 1e-3
+
+
+def test_validation_does_not_change_training():
+    runs = []
+    for validation_data in (None, (images(32),)):
+        model = tfg.GlowModel((8, 8, 1), **SMALL)
+        history = model.fit(
+            images(),
+            epochs=2,
+            shuffle=False,
+            validation_data=validation_data,
+            verbose=0,
+        )
+        runs.append(history.history["loss"])
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5)
+
+
+def test_sample_has_the_temperature_and_the_seed(model):
+    cold = model.sample(64, temperature=0.0, seed=1)
+    assert cold.dtype == tf.uint8
+    assert np.all(cold == cold[0])  # nothing but the mode
+    np.testing.assert_array_equal(model.sample(4, seed=1), model.sample(4, seed=1))
+    assert np.any(model.sample(4, seed=1) != model.sample(4, seed=2))
+    assert np.any(model.sample(4) != model.sample(4))
+    # One temperature an image: each row is as if sampled at its own.
+    rows = model.sample(2, temperature=[0.0, 1.0], seed=1)
+    np.testing.assert_array_equal(rows[0], cold[0])
+    np.testing.assert_array_equal(rows[1], model.sample(2, seed=1)[1])
+
+
+def test_samples_are_those_of_the_distribution(model):
+    z = tf.random.stateless_normal([4, 64], [7, 0])
+    x = model.distribution.bijector.forward(0.7 * z)
+    np.testing.assert_array_equal(
+        model.sample(4, temperature=0.7, seed=7), tfg.quantize(x)
+    )
+
+
+def test_labels_matter(conditional):
+    x, y = images(), labels()
+    right = np.mean(conditional.bits_per_dim(x, y, seed=0))
+    wrong = np.mean(conditional.bits_per_dim(x, (y + 1) % 3, seed=0))
+    assert right != wrong
+    z = conditional.encode(x, y)
+    np.testing.assert_array_equal(conditional.decode(tf.identity(z), y), x)
+    a, b = (conditional.sample(4, labels=k, seed=0) for k in (0, 1))
+    assert np.any(a != b)
+    np.testing.assert_array_equal(a, conditional.sample(4, labels=[0] * 4, seed=0))
+
+
+def test_conditional_fit_from_arrays_and_datasets(conditional):
+    x, y = images(), labels()
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    by_array = conditional.evaluate(x, y, verbose=0, return_dict=True)
+    assert conditional.evaluate(dataset, verbose=0, return_dict=True) == by_array
+    weight = np.zeros(96, "float32")
+    weight[:32] = 3.0
+    weighted = conditional.evaluate(x, y, sample_weight=weight, verbose=0)
+    first = conditional.evaluate(x[:32], y[:32], verbose=0)
+    np.testing.assert_allclose(weighted, first, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_keras_file_holds_everything(tmp_path, num_classes):
+    model = trained(num_classes=num_classes, num_bits=5)
+    y = labels() if num_classes else None
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.get_config() == model.get_config()
+    assert_same_bits(loaded, model, y)
+    # Optimizer, step counter and "initialised" too: training goes on as it would have.
+    histories = [
+        m.fit(images(), y, epochs=1, shuffle=False, verbose=0).history["loss"]
+        for m in (model, loaded)
+    ]
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-5)
+
+
+def test_weights_and_checkpoints_as_in_keras(tmp_path):
+    model = tfg.GlowModel((8, 8, 1), **SMALL)
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.weights.h5",
+            monitor="val_bits_per_dim",
+            mode="min",
+            save_best_only=True,
+            save_weights_only=True,
+        ),
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.EarlyStopping(monitor="val_bits_per_dim", mode="min"),
+    ]
+    history = model.fit(
+        images(),
+        epochs=3,
+        validation_data=(images(32),),
+        callbacks=callbacks,
+        verbose=0,
+    ).history
+    other = tfg.GlowModel((8, 8, 1), **(SMALL | {"seed": 9}))
+    other.load_weights(tmp_path / "best.weights.h5")
+    actual = other.evaluate(images(32), verbose=0, return_dict=True)["bits_per_dim"]
+    np.testing.assert_allclose(actual, min(history["val_bits_per_dim"]), rtol=1e-5)
+    assert list((tmp_path / "logs").rglob("events*"))
+    # TensorFlow's own checkpoints hold the same variables.
+    tf.train.Checkpoint(model=other).write(str(tmp_path / "tf"))
+    third = tfg.GlowModel((8, 8, 1), **(SMALL | {"seed": 8}))
+    tf.train.Checkpoint(model=third).read(str(tmp_path / "tf"))
+    assert_same_bits(third, other)
+
+
+def test_keras_tracks_exactly_the_variables_of_the_distribution(conditional):
+    expected = [id(v) for v in conditional.distribution.trainable_variables]
+    assert [id(v.value) for v in conditional.trainable_variables] == expected
+    # Per level: act-norm 2, convolution 3, network 9; a split prior 3; top prior 6.
+    assert len(expected) == 2 * 14 + 3 + 6
+    # Not trained, per level: P, signs and "initialised".
+    metrics = {id(v) for m in conditional.metrics for v in m.variables}
+    rest = [v for v in conditional.non_trainable_variables if id(v) not in metrics]
+    assert len(rest) == 2 * 3
+
+
+def test_float64_agrees_with_float32(model):
+    double = tfg.GlowModel((8, 8, 1), dtype="float64", **SMALL)
+    double.set_weights(model.get_weights())
+    wide = double.log_prob(images(), seed=0)
+    assert wide.dtype == tf.float64
+    np.testing.assert_allclose(model.log_prob(images(), seed=0), wide, rtol=1e-4)
+
+
+def test_users_networks(tmp_path):
+    @keras.saving.register_keras_serializable(package="tests")
+    def network_fn(channels_in: int, channels_out: int) -> keras.Model:
+        return keras.Sequential(
+            [
+                keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+                keras.layers.Conv2D(channels_out, 3, padding="same"),
+            ]
+        )
+
+    model = trained(network_fn=network_fn)
+    # 4 steps of 4 Keras variables, besides what is stacked.
+    assert len(model.trainable_variables) == 2 * 5 + 4 * 4 + 3 + 3
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert_same_bits(loaded, model)
+
+
+def test_xla_trains_to_the_same_loss():
+    losses = []
+    for jit_compile in (False, True):
+        model = tfg.GlowModel((8, 8, 1), **SMALL)
+        model.compile(jit_compile=jit_compile)
+        fit = model.fit(images(), epochs=2, shuffle=False, verbose=0)
+        losses.append(fit.history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_summary_tells_shapes_and_parameters(conditional):
+    lines = []
+    conditional.summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "images 8 x 8 x 1, 8 bits, 3 classes" in text
+    assert "level_0  4 x 4 x 4  4 x 4 x 2" in text
+    assert f"{conditional.count_params():,}"[:-3] in text
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_reads_the_file_that_version_0_1_wrote():
+    model = keras.models.load_model(GOLDEN / "format_1.keras")
+    golden = np.load(GOLDEN / "format_1.npz")
+    np.testing.assert_allclose(
+        model.bits_per_dim(golden["images"], golden["labels"], seed=0),
+        golden["bits_per_dim"],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        model.encode(golden["images"], golden["labels"]), golden["latents"], atol=1e-4
+    )
+
+
+def test_refuses_the_file_of_a_later_format(model):
+    config = model.get_config() | {"format_version": 2}
+    with pytest.raises(ValueError, match=r"format 1\. Received: format_version=2"):
+        tfg.GlowModel.from_config(config)
+
+
+def test_a_file_that_is_cut_short_is_no_model(tmp_path, model):
+    model.save(tmp_path / "m.keras")
+    whole = (tmp_path / "m.keras").read_bytes()
+    (tmp_path / "m.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((ValueError, OSError, zipfile.BadZipFile)):
+        keras.models.load_model(tmp_path / "m.keras")
+    shutil.rmtree(tmp_path)
+
+
+FLOAT = np.zeros([4, 8, 8, 1], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (FLOAT, TypeError, "must be uint8.*float32, from 0.0 to 0.0"),
+        (np.full([4, 8, 8, 1], 300), TypeError, "from 300 to 300"),
+        (np.zeros([4, 8, 8], np.uint8), ValueError, r"shape=\(4, 8, 8\)"),
+        (np.zeros([4, 8, 8, 3], np.uint8), ValueError, r"shape=\(4, 8, 8, 3\)"),
+    ],
+    ids=["dtype", "range", "rank", "channels"],
+)
+def test_rejects_images_that_do_not_fit(model, x, error, message):
+    fresh = tfg.GlowModel((8, 8, 1), **SMALL)
+    with pytest.raises(error, match=message):
+        fresh.fit(x, verbose=0)
+    assert not fresh.glow.levels[0].initialized.numpy()  # nothing has begun
+    for method in (model.log_prob, model.bits_per_dim, model.encode):
+        with pytest.raises(error, match=message):
+            method(x)
+
+
+def test_rejects_labels_that_do_not_fit(model, conditional):
+    x = images(4)
+    for function in (
+        lambda: conditional.fit(x, verbose=0),
+        lambda: conditional.log_prob(x),
+        lambda: conditional.decode(np.zeros([4, 64])),
+        lambda: conditional.sample(4),
+    ):
+        with pytest.raises(ValueError, match=r"needs labels, integers in \[0, 3\)"):
+            function()
+    for function in (
+        lambda: model.fit(x, labels(4), verbose=0),
+        lambda: model.encode(x, labels(4)),
+        lambda: model.sample(4, labels=1),
+    ):
+        with pytest.raises(ValueError, match="takes no labels. Received: labels"):
+            function()
+    for wrong in ([0, 1, 2, 3], [0, 1, 2, -1]):
+        with pytest.raises(ValueError, match=r"in \[0, 3\)\. Received: labels from"):
+            conditional.fit(x, np.array(wrong), verbose=0)
+    with pytest.raises(ValueError, match="must be integers of shape"):
+        conditional.encode(x, np.array([0.0, 1.0, 2.0, 1.0]))
+
+
+@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf"), [1.0, -1.0]])
+def test_rejects_temperatures(model, temperature):
+    with pytest.raises(ValueError, match=r"finite number of at least 0.*Received"):
+        model.sample(2, temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"num_bits": 0}, ValueError, "`num_bits`.*Received: num_bits=0"),
+        ({"num_bits": 9}, ValueError, "from 1 to 8.*Received: num_bits=9"),
+        ({"num_bits": 8.0}, ValueError, "Received: num_bits=8.0"),
+        ({"dequantization": "gaussian"}, ValueError, "Received: dequantization="),
+        ({"dequantization": "variational"}, NotImplementedError, "not in this version"),
+        ({"dtype": "mixed_bfloat16"}, NotImplementedError, "mixed_bfloat16"),
+        ({"num_levels": 4}, ValueError, r"divisible by 16\. Received: event_shape="),
+        ({"coupling": "afine"}, ValueError, "Did you mean 'affine'"),
+        ({"memory": "reversible"}, NotImplementedError, "not in this version"),
+        ({"hiden_channels": 8}, TypeError, "hiden_channels"),
+    ],
+)
+def test_rejects_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        tfg.GlowModel((8, 8, 1), **kwargs)
+
+
+def test_rejects_latents_of_another_size(model):
+    with pytest.raises(ValueError, match=r"\[B, 64\]. Received: shape=\(2, 63\)"):
+        model.decode(np.zeros([2, 63]))

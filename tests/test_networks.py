@@ -1,0 +1,200 @@
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfp_glow.networks import (
+    EdgeConv,
+    GlowNetwork,
+    UserNetwork,
+    standardizing_parameters,
+)
+
+
+def random_images(*shape):
+    return tf.random.stateless_normal(shape, seed=[0, 0], dtype=tf.float64)
+
+
+def perturbed(network):
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        variable.assign_add(rng.normal(scale=0.2, size=variable.shape))
+    return network
+
+
+def openai_conv(x, kernel, shift, raw_log_scale):
+    """`add_edge_padding`, a VALID convolution, then act-norm, as in openai/glow."""
+    if kernel.shape[0] == 3:
+        around = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        edge = tf.pad(tf.zeros_like(x[..., :1]), around, constant_values=1)
+        x = tf.concat([tf.pad(x, around), edge], axis=-1)
+    x = tf.nn.conv2d(x, kernel, 1, "VALID")
+    return (x + shift) * tf.exp(3 * raw_log_scale)
+
+
+def openai_network(x, p):
+    x = tf.nn.relu(openai_conv(x, p["kernel_1"], p["shift_1"], p["raw_log_scale_1"]))
+    x = tf.nn.relu(openai_conv(x, p["kernel_2"], p["shift_2"], p["raw_log_scale_2"]))
+    return openai_conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
+def test_edge_conv_is_openai_s(shape):
+    network = perturbed(EdgeConv(2, 3, dtype=tf.float64))
+    x = random_images(2, *shape, 2)
+    p = network.parameters
+    expected = openai_conv(x, p["kernel"], p["bias"], p["raw_log_scale"])
+    np.testing.assert_allclose(network(x), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
+def test_glow_network_is_openai_s(shape):
+    network = perturbed(GlowNetwork(2, 3, hidden_channels=5, dtype=tf.float64, seed=0))
+    x = random_images(2, *shape, 2)
+    expected = openai_network(x, network.parameters)
+    np.testing.assert_allclose(network(x), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_sizes_may_be_unknown():
+    network = perturbed(GlowNetwork(2, 3, hidden_channels=5, dtype=tf.float64, seed=0))
+    signature = [tf.TensorSpec([None, None, None, 2], tf.float64)]
+    x = random_images(2, 4, 3, 2)
+    actual = tf.function(network, input_signature=signature)(x)
+    np.testing.assert_allclose(actual, network(x))
+
+
+@pytest.mark.parametrize("make", [EdgeConv, partial(GlowNetwork, hidden_channels=4)])
+def test_starts_at_zero(make):
+    network = make(2, 3)
+    output = network(tf.ones([2, 4, 4, 2]))
+    np.testing.assert_array_equal(output, tf.zeros([2, 4, 4, 3]))
+
+
+def test_bfloat16_input_gives_bfloat16():
+    network = GlowNetwork(2, 3, hidden_channels=4)
+    assert network(tf.ones([1, 2, 2, 2], tf.bfloat16)).dtype == tf.bfloat16
+    assert {v.dtype for v in network.trainable_variables} == {tf.float32}
+
+
+def test_initial_kernels_have_standard_deviation_of_a_twentieth():
+    p = GlowNetwork(8, 2, hidden_channels=32, seed=0).parameters
+    for key in ("kernel_1", "kernel_2"):
+        np.testing.assert_allclose(np.std(p[key]), 0.05, rtol=0.05)
+
+
+def test_glow_network_standardises_its_hidden_layers():
+    network = perturbed(GlowNetwork(2, 3, hidden_channels=5, dtype=tf.float64, seed=0))
+    x = random_images(6, 4, 3, 2)
+    found = network.standardizing_parameters(x)
+    assert set(found) == {"shift_1", "raw_log_scale_1", "shift_2", "raw_log_scale_2"}
+    p = network.parameters | found
+    for i in (1, 2):
+        x = openai_conv(x, p[f"kernel_{i}"], p[f"shift_{i}"], p[f"raw_log_scale_{i}"])
+        np.testing.assert_allclose(tf.reduce_mean(x, [0, 1, 2]), np.zeros(5), atol=1e-9)
+        variance = tf.math.reduce_variance(x, [0, 1, 2])
+        np.testing.assert_allclose(variance, np.ones(5), rtol=1e-4)
+        x = tf.nn.relu(x)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_standardizing_parameters_divide_by_the_factor(factor):
+    x = tf.constant([[-2.0], [6.0]])
+    shift, raw_log_scale = standardizing_parameters(x, factor)
+    np.testing.assert_allclose(shift, [-2])
+    np.testing.assert_allclose(raw_log_scale, [-np.log(4) / factor], rtol=1e-5)
+
+
+# --- Networks of a user ---
+
+
+def dense(channels, **arguments):
+    return keras.layers.Dense(channels, **arguments)
+
+
+class Holder(tf.Module):
+    """Keras layers in a list of a module."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [dense(3), {"last": dense(4)}]
+
+    def __call__(self, x):
+        return self.layers[1]["last"](self.layers[0](x))
+
+
+class Plain:
+    """Neither a module nor a layer."""
+
+    def __init__(self):
+        self.weight = tf.Variable(tf.ones([2, 4]))
+
+    def apply(self, x, scale=1.0):
+        return scale * tf.tensordot(x, self.weight, 1)
+
+
+def apply_layer(layer, x):
+    return layer(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "num_variables"),
+    [
+        (lambda: dense(4), 2),
+        (lambda: keras.Sequential([dense(3), dense(4)]), 4),
+        (lambda: keras.Sequential([keras.Input([None, None, 2]), dense(4)]), 2),
+        (Holder, 4),
+        (lambda: Plain().apply, 1),
+        (lambda: partial(Plain().apply, scale=2.0), 1),
+        (lambda: partial(dense(4), training=False), 2),
+        (lambda: partial(apply_layer, dense(4)), 2),
+        (lambda: GlowNetwork(2, 4, hidden_channels=3), 10),
+        (lambda: lambda x: tf.concat([x, x], axis=-1), 0),
+    ],
+    ids=[
+        "layer",
+        "sequential",
+        "functional",
+        "module_of_layers",
+        "bound_method",
+        "partial_of_method",
+        "partial_of_layer",
+        "partial_with_layer",
+        "glow_network",
+        "function",
+    ],
+)
+def test_variables_of_a_user_s_network_are_found(make, num_variables):
+    network = UserNetwork(make(), 2, 4)
+    assert len(network.variables) == num_variables
+    x = tf.ones([1, 3, 3, 2])
+    with tf.GradientTape() as tape:
+        assert network(x).shape == [1, 3, 3, 4]
+    used = {id(v) for v in tape.watched_variables()}
+    assert used == {id(v) for v in network.trainable_variables}
+
+
+def test_user_s_network_is_built_on_the_given_size():
+    network = keras.Sequential([keras.layers.Flatten(), dense(4 * 5 * 3)])
+    network.add(keras.layers.Reshape([4, 5, 3]))
+    made = UserNetwork(network, 2, 3, spatial_shape=(4, 5))
+    assert made(tf.ones([1, 4, 5, 2])).shape == [1, 4, 5, 3]
+
+
+def test_rejects_a_function_that_hides_variables():
+    layer = dense(4)
+    message = r"cannot be found.*Received: network=<function.*kernel.*not a function"
+    with pytest.raises(ValueError, match=message):
+        UserNetwork(lambda x: layer(x), 2, 4)
+
+
+def test_rejects_a_network_that_changes_height_or_width():
+    pool = keras.layers.MaxPool2D()
+    with pytest.raises(ValueError, match=r"\[2, 8, 8, 2\].*Received: .*\[2, 4, 4, 2\]"):
+        UserNetwork(pool, 2, 2)
+
+
+def test_rejects_what_cannot_be_called():
+    with pytest.raises(TypeError, match=r"must be callable.*network=3\."):
+        UserNetwork(3, 2, 4)

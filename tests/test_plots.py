@@ -1,0 +1,112 @@
+"""Figures show the images they are given, pixel by pixel."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from tfp_glow.plots import image_grid, sample_sheet, training_curves
+
+ROOT = Path(__file__).parents[1]
+
+
+def picture(figure) -> np.ndarray:
+    """What a saved figure holds: uint8 `[H, W, 3]`."""
+    file = io.BytesIO()
+    figure.savefig(file)
+    file.seek(0)
+    return np.round(255 * imread(file)[..., :3]).astype(np.uint8)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, [5, 6, 4, 3], np.uint8)
+
+
+def test_image_grid_shows_every_pixel_as_a_square(images):
+    shown = picture(image_grid(images, num_columns=2))
+    rows, columns = 3 * 7 + 1, 2 * 5 + 1
+    scale = shown.shape[0] // rows
+    assert shown.shape == (rows * scale, columns * scale, 3)
+    assert scale > 10
+    squares = shown.reshape(rows, scale, columns, scale, 3)
+    assert (squares == squares[:, :1, :, :1]).all()  # not blurred
+    tiles = squares[:, 0, :, 0]
+    for i, image in enumerate(images):
+        top, left = 1 + 7 * (i // 2), 1 + 5 * (i % 2)
+        np.testing.assert_array_equal(tiles[top : top + 6, left : left + 4], image)
+    assert (tiles[::7] == 255).all()
+    assert (tiles[15:21, 6:] == 255).all()  # no sixth image
+
+
+def test_image_grid_shows_grey_images_grey(images):
+    grey = images[:4, ..., :1]
+    tiles = image_grid(grey).axes[0].images[0].get_array()
+    assert tiles.shape == (2 * 7 + 1, 2 * 5 + 1, 3)
+    np.testing.assert_array_equal(tiles[1:7, 1:5], np.repeat(grey[0], 3, axis=-1))
+
+
+@pytest.mark.parametrize("num_images", [1, 400])
+def test_image_grid_has_a_sensible_size(num_images):
+    shown = picture(image_grid(np.zeros([num_images, 32, 32, 3], np.uint8)))
+    assert 600 <= min(shown.shape[:2]) <= max(shown.shape[:2]) <= 1000
+
+
+def test_sample_sheet_names_its_panels(images):
+    figure = sample_sheet(images, {0.6: images[:4], 1.0: images[1:]})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["Real images", "Temperature 0.6", "Temperature 1.0"]
+    for axes, first in zip(figure.axes, images[[0, 0, 1]], strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array()[1:7, 1:5], first)
+        assert axes.images[0].get_interpolation() == "nearest"
+    assert picture(figure).std() > 10
+
+
+def test_training_curves_mark_the_best_epoch():
+    history = {
+        "bits_per_dim": [5.0, 4.0, 3.0, 2.0],
+        "val_bits_per_dim": [5.5, 4.5, np.nan, 4.6],
+    }
+    axes = training_curves(history).axes[0]
+    train, validation, best = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_array_equal(train[:, 0], [1, 2, 3, 4])
+    np.testing.assert_array_equal(train[:, 1], history["bits_per_dim"])
+    np.testing.assert_array_equal(validation[:, 1], history["val_bits_per_dim"])
+    np.testing.assert_array_equal(best, [[2, 4.5]])
+
+
+@pytest.mark.parametrize(
+    ("images", "problem"),
+    [
+        (np.zeros([2, 8, 8, 1]), "float64"),
+        (np.zeros([8, 8, 1], np.uint8), "shape"),
+        (np.zeros([2, 8, 8, 2], np.uint8), "shape"),
+        (np.zeros([0, 8, 8, 1], np.uint8), "no images"),
+    ],
+)
+def test_images_that_cannot_be_shown(images, problem):
+    with pytest.raises(ValueError, match=problem):
+        image_grid(images)
+
+
+def test_leaves_the_state_of_pyplot_alone():
+    # Without the package's own `__init__.py`: Keras imports pyplot.
+    program = f"""
+import sys, types
+package = types.ModuleType("tfp_glow")
+package.__path__ = [{str(ROOT / "tfp_glow")!r}]
+sys.modules["tfp_glow"] = package
+import numpy as np
+from tfp_glow.plots import image_grid
+image_grid(np.zeros([1, 8, 8, 1], np.uint8)).savefig(sys.stdout.buffer)
+sys.exit("matplotlib.pyplot" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\x89PNG")

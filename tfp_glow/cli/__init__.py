@@ -1,0 +1,45 @@
+"""The command line `tfp-glow`: train, evaluate, sample and export without code.
+
+Each command is a module of this package with a function `run(arguments)`, imported when
+it is asked for: reading the help waits for no TensorFlow.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tfp_glow.cli.parser import make_parser
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: What stands behind `tfp-glow`; taken from the process when not given.
+
+    Returns:
+        The exit status: 0; 1 after an error, which is told in one message; 130 after
+        Ctrl-C. With `TFP_GLOW_DEBUG` set, an error is raised instead.
+
+    Raises:
+        SystemExit: With status 2 where `arguments` cannot be understood, and with 0
+            after `--help` and `--version`.
+    """
+    # TensorFlow's C++ parts read it once, when they are loaded.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    parsed = make_parser().parse_args(arguments)
+    try:
+        importlib.import_module(f"tfp_glow.cli.{parsed.command}").run(parsed)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
+        if os.environ.get("TFP_GLOW_DEBUG"):
+            raise
+        print(f"tfp-glow: error: {error}", file=sys.stderr)
+        return 1
+    return 0

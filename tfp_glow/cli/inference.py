@@ -1,0 +1,123 @@
+"""Measuring and sampling in batches of one size, the same for the same seed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfp_glow.data import DatasetInfo
+from tfp_glow.glow_model import GlowModel
+
+__all__ = ["check_label", "draw", "held_out_split", "measure"]
+
+_BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
+
+
+def held_out_split(info: DatasetInfo) -> str:
+    """The split to report figures on: "test", or "validation" where there is none."""
+    return "test" if "test" in info.num_examples else "validation"
+
+
+def measure(
+    model: GlowModel,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    seed: int = 0,
+    num_noise_samples: int = 1,
+) -> dict[str, float | int]:
+    """Bits/dim of images.
+
+    Args:
+        model: The model.
+        images: `uint8` `[N, H, W, C]`.
+        labels: Integers `[N]`; not used where the model has no classes.
+        seed: Seed of the noise.
+        num_noise_samples: Draws of noise for each image.
+
+    Returns:
+        The mean `bits_per_dim`, its `standard_error` over images, and what they rest
+        on: `num_images`, `num_noise_samples`, `seed`.
+    """
+    bits = np.concatenate(
+        [
+            model.bits_per_dim(
+                images[batch],
+                None if model.glow.num_classes is None else labels[batch],
+                # A batch's draws count up from the second number.
+                seed=[seed, batch.start * num_noise_samples],
+                num_noise_samples=num_noise_samples,
+            )
+            for batch in _batches(len(images))
+        ]
+    ).astype(np.float64)
+    # One image says nothing of the spread.
+    error = bits.std(ddof=1) / np.sqrt(len(bits)) if len(bits) > 1 else np.nan
+    return {
+        "bits_per_dim": float(bits.mean()),
+        "standard_error": None if np.isnan(error) else float(error),
+        "num_images": len(bits),
+        "num_noise_samples": num_noise_samples,
+        "seed": seed,
+    }
+
+
+def draw(
+    model: GlowModel,
+    num_samples: int,
+    temperature: float,
+    *,
+    labels: np.ndarray | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """New images.
+
+    Args:
+        model: The model.
+        num_samples: How many.
+        temperature: Standard deviation of the latents.
+        labels: Integers `[N]`, where the model has classes.
+        seed: Seed of the latents.
+
+    Returns:
+        `uint8` `[N, H, W, C]`.
+
+    Raises:
+        ValueError: If the temperature is negative or not a number.
+    """
+    return np.concatenate(
+        [
+            model.sample(
+                batch.stop - batch.start,
+                temperature,
+                labels=None if labels is None else labels[batch],
+                seed=[seed, batch.start],
+            )
+            for batch in _batches(num_samples)
+        ]
+    )
+
+
+def check_label(label: int | None, num_classes: int | None) -> None:
+    """Raises `ValueError` unless a label is given where, and only where, one is needed.
+
+    Args:
+        label: The class asked for, if any.
+        num_classes: How many the model has, or None.
+    """
+    if num_classes is None:
+        if label is not None:
+            raise ValueError(
+                "This model has no classes. Leave --label out, or train one with "
+                f"--conditional. Received: --label {label}."
+            )
+    elif label is None or not 0 <= label < num_classes:
+        raise ValueError(
+            f"This model has {num_classes} classes: choose one with --label, from 0 to "
+            f"{num_classes - 1}. Received: "
+            f"{'none' if label is None else f'--label {label}'}."
+        )
+
+
+def _batches(num_images: int) -> Iterator[slice]:
+    for start in range(0, num_images, _BATCH_SIZE):
+        yield slice(start, min(start + _BATCH_SIZE, num_images))

@@ -1,0 +1,241 @@
+"""The options of every command. Nothing here imports TensorFlow."""
+
+import argparse
+import math
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tfp_glow._suggest import suggestion
+from tfp_glow.version import __version__
+
+__all__ = ["make_parser"]
+
+_EXAMPLES = """\
+examples:
+  tfp-glow train --dataset digits --output runs/digits
+  tfp-glow evaluate runs/digits
+  tfp-glow sample runs/digits --temperature 0.8
+  tfp-glow export runs/digits exported/digits
+
+`tfp-glow COMMAND --help` shows the options of a command. Set TFP_GLOW_DEBUG=1 to see
+where an error comes from.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors say what a misspelled word may have been."""
+
+    commands: Collection[str] = ()
+    """Names of the subcommands, where there are any."""
+
+    def parse_known_args(
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parses; what a command does not know is an error of that command's parser."""
+        self._received = list(sys.argv[1:] if args is None else args)
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with status 2.
+
+        The misspelled word is looked for in what was typed, not in `message`: where a
+        required option is misspelled, argparse speaks of a missing one alone.
+        """
+        for received in self._received:
+            name = received.split("=")[0]
+            is_option = name.startswith("--")
+            known = self._option_string_actions if is_option else self.commands
+            if name not in known and (hint := suggestion(name, known)):
+                super().error(f"{message}.{hint}")
+        super().error(message)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the whole command line."""
+    parser = _Parser(
+        prog="tfp-glow",
+        description="Glow normalizing flows: train, measure, sample, export.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, title="commands"
+    )
+
+    parser.commands = commands.choices
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        # Not `capitalize`, which would change the names in it.
+        description = f"{help[0].upper()}{help[1:]}."
+        return commands.add_parser(
+            name, help=help, description=description, allow_abbrev=False
+        )
+
+    _add_train(add("train", "train a model on a data set into a run folder"))
+
+    evaluate = add("evaluate", "measure bits/dim of a run on held-out images")
+    _add_run(evaluate)
+    evaluate.add_argument("--split", help="split of the data set (default: test)")
+    evaluate.add_argument(
+        "--num-noise-samples",
+        type=_positive_integer,
+        default=1,
+        metavar="K",
+        help="draws of noise whose probabilities are averaged: more give a tighter "
+        "bound (default: %(default)s)",
+    )
+    _add_limit(evaluate, "measure on the first N images only")
+    _add_data_dir(evaluate)
+    _add_seed(evaluate, "of the noise")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+
+    sample = add("sample", "draw new images from a run, as a PNG and a .npy file")
+    _add_run(sample)
+    sample.add_argument(
+        "--num-samples",
+        type=_positive_integer,
+        default=64,
+        metavar="N",
+        help="how many images (default: %(default)s)",
+    )
+    sample.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        metavar="T",
+        help="standard deviation of the latents: lower looks cleaner and varies less "
+        "(default: %(default)s)",
+    )
+    sample.add_argument(
+        "--label", type=int, metavar="K", help="class, for a class-conditional run"
+    )
+    _add_seed(sample, "of the images")
+    sample.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="the PNG file; the .npy file lies beside it (default: in the run folder)",
+    )
+
+    export = add("export", "write a SavedModel that plain TensorFlow loads and serves")
+    _add_run(export)
+    export.add_argument("directory", type=Path, metavar="DIR", help="folder to write")
+    export.add_argument(
+        "--overwrite", action="store_true", help="replace a SavedModel in DIR"
+    )
+
+    add("presets", "list the models that `train --preset` knows")
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    """Options of `train`; those that are not given are the preset's."""
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="NAME",
+        help="digits, photos, or a data set of TensorFlow Datasets",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="RUN", help="run folder to write"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the run in RUN"
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="model and training, see `tfp-glow presets` (default: the data set's own, "
+        "else small)",
+    )
+    _add_data_dir(parser)
+    _add_limit(parser, "train on the first N images only, for a quick try")
+    _add_seed(parser, "of weights, noise and order of images")
+
+    training = parser.add_argument_group("training, instead of the preset's")
+    training.add_argument("--epochs", type=_positive_integer, metavar="N")
+    training.add_argument("--batch-size", type=_positive_integer, metavar="N")
+    training.add_argument("--learning-rate", type=_positive_number, metavar="X")
+
+    model = parser.add_argument_group("model, instead of the preset's")
+    model.add_argument("--num-levels", type=int, metavar="N")
+    model.add_argument("--num-steps", type=int, metavar="N", help="steps of each level")
+    model.add_argument(
+        "--hidden-channels", type=int, metavar="N", help="width of coupling networks"
+    )
+    model.add_argument("--coupling", metavar="NAME", help="affine or additive")
+    model.add_argument(
+        "--permutation", metavar="NAME", help="invertible_conv, shuffle or reverse"
+    )
+    model.add_argument(
+        "--num-bits",
+        type=int,
+        metavar="N",
+        help="bits of a value to model (default: those of the data set)",
+    )
+    model.add_argument(
+        "--conditional",
+        action="store_true",
+        help="condition on the class labels of the data set",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="what `train --output` wrote"
+    )
+
+
+def _add_limit(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--limit", type=_positive_integer, metavar="N", help=help)
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of prepared TensorFlow Datasets"
+    )
+
+
+def _add_seed(parser: argparse.ArgumentParser, purpose: str) -> None:
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help=f"seed {purpose} (default: %(default)s)",
+    )
+
+
+def _positive_integer(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text) if text.isdecimal() else -1
+    if not 0 <= value < 2**30:  # The noise of a seed uses twice its value, as an int32.
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2**30 - 1, not {text!r}")
+    return value
+
+
+def _positive_number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return value

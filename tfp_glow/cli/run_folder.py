@@ -1,0 +1,155 @@
+"""The run folder: what `tfp-glow train` writes and the other commands read."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import keras
+
+from tfp_glow.glow_model import GlowModel
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Run",
+    "check_writable",
+    "load_run",
+    "save_model",
+    "start_run",
+    "write_json",
+]
+
+FORMAT_VERSION = 1
+"""Of `config.json`; a later one may not be readable here."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and where it comes from.
+
+    Attributes:
+        path: The run folder.
+        config: What `config.json` holds.
+        model: The model of the best epoch.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    model: GlowModel
+
+
+def load_run(path: Path) -> Run:
+    """Loads a run.
+
+    Args:
+        path: The run folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileNotFoundError: If it is no run folder, or has no model.
+        ValueError: If a file in it is damaged or written by a later version.
+    """
+    path = Path(path)
+    config = _read_config(path)
+    again = (
+        f"Train again: `tfp-glow train --dataset {quote(config['dataset'])} "
+        f"--output {quote(str(path))} --overwrite`."
+    )
+    file = path / "model.keras"
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{path} has no model.keras: its training did not reach the end of an "
+            f"epoch. {again}"
+        )
+    # The table of contents of a zip file is at its end.
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} is no Keras file, or was cut short. {again}")
+    try:
+        model = keras.models.load_model(file)
+    except Exception as error:  # Keras and h5py have many kinds.
+        raise ValueError(f"{file} cannot be loaded: {error} {again}") from error
+    return Run(path, config, model)
+
+
+def check_writable(path: Path, *, overwrite: bool) -> None:
+    """Checks, without a change, that a new run may be written to a folder.
+
+    Args:
+        path: The folder, which need not exist.
+        overwrite: Whether a run that is there may be replaced.
+
+    Raises:
+        FileExistsError: If something is there that may not be replaced.
+    """
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file. Name a folder with --output.")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(
+            f"{path} is not empty. Name another folder with --output, or replace the "
+            "run in it with --overwrite."
+        )
+    try:
+        _read_config(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise FileExistsError(
+            f"--overwrite replaces a run folder, and {path} holds something else. Name "
+            "another folder with --output."
+        ) from error
+
+
+def start_run(path: Path, config: Mapping[str, Any]) -> None:
+    """Empties a folder that `check_writable` let pass and writes the configuration."""
+    path.mkdir(parents=True, exist_ok=True)
+    # Not the folder itself, which may be a link or somebody's working directory.
+    for child in path.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    write_json(path / "config.json", config)
+
+
+def save_model(model: GlowModel, file: Path) -> None:
+    """Writes a model so that at any time the old file is there or the new one."""
+    partial = file.with_name(f".partial-{file.name}")
+    try:
+        model.save(partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON that reads well and ends with a newline."""
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{path} is no run folder: it has no config.json. "
+            f"`tfp-glow train --output {quote(str(path))}` makes one."
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        is_config = {"format_version", "dataset"} <= config.keys()
+    except (ValueError, AttributeError):
+        is_config = False
+    if not is_config:
+        raise ValueError(f"{file} was not written by `tfp-glow train`, or is damaged.")
+    if config["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"This version of tfp_glow reads runs of format {FORMAT_VERSION}. "
+            f"Received: format_version={config['format_version']} in {file}. Upgrade "
+            "tfp_glow."
+        )
+    return config

@@ -1,0 +1,46 @@
+"""`tfp-glow sample`: new images of a run, to look at and to compute with."""
+
+import argparse
+
+import numpy as np
+
+from tfp_glow.cli.inference import check_label, draw
+from tfp_glow.cli.run_folder import load_run
+from tfp_glow.plots import image_grid
+
+__all__ = ["run"]
+
+_MAX_SHOWN = 400  # in the PNG file; all are in the other
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Draws images and prints where they are.
+
+    Args:
+        arguments: The options of the command.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        ValueError: If the temperature or the label cannot be, or the run is damaged.
+    """
+    trained = load_run(arguments.run_folder)
+    label, num_samples = arguments.label, arguments.num_samples
+    check_label(label, trained.model.glow.num_classes)
+    images = draw(
+        trained.model,
+        num_samples,
+        arguments.temperature,
+        labels=None if label is None else np.full(num_samples, label),
+        seed=arguments.seed,
+    )
+    of_label = "" if label is None else f"label{label}-"
+    name = f"samples-{of_label}t{arguments.temperature:g}-seed{arguments.seed}.png"
+    grid = arguments.output or trained.path / name
+    if grid.suffix.lower() != ".png":
+        grid = grid.with_name(f"{grid.name}.png")
+    grid.parent.mkdir(parents=True, exist_ok=True)
+    array = grid.with_suffix(".npy")
+    image_grid(images[:_MAX_SHOWN]).savefig(grid)
+    np.save(array, images)
+    print(grid)
+    print(array)

@@ -1,0 +1,227 @@
+"""`tfp-glow train`: from the name of a data set to a run folder."""
+
+import argparse
+import dataclasses
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow import data
+from tfp_glow.cli.baselines import (
+    MAX_TRAINING_IMAGES,
+    gaussian_bits_per_dim,
+    histogram_bits_per_dim,
+)
+from tfp_glow.cli.inference import draw, held_out_split, measure
+from tfp_glow.cli.recipe import fit_best
+from tfp_glow.cli.report import run_report
+from tfp_glow.cli.run_folder import (
+    FORMAT_VERSION,
+    check_writable,
+    start_run,
+    write_json,
+)
+from tfp_glow.dequantization import bin_centers, quantize
+from tfp_glow.glow_model import GlowModel
+from tfp_glow.plots import sample_sheet, training_curves
+from tfp_glow.presets import PRESETS, Preset, preset_for
+from tfp_glow.version import __version__
+
+__all__ = ["run"]
+
+_TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
+_NUM_SHOWN = 25
+
+_TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
+_MODEL_OPTIONS = (
+    "num_levels",
+    "num_steps",
+    "hidden_channels",
+    "coupling",
+    "permutation",
+)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains, measures and draws; prints a summary.
+
+    Args:
+        arguments: The options of the command.
+
+    Raises:
+        FileExistsError: If the run folder is taken.
+        FileNotFoundError: If the data set is not there and cannot be downloaded.
+        ValueError: If an option has a value that it cannot have, or training diverges.
+    """
+    check_writable(arguments.output, overwrite=arguments.overwrite)
+    preset = preset_for(arguments.dataset, arguments.preset)
+    settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
+    info = data.describe(arguments.dataset, data_dir=arguments.data_dir)
+    keras.utils.set_random_seed(arguments.seed)
+    model = _make_model(arguments, info, preset)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "tfp_glow_version": __version__,
+        "dataset": arguments.dataset,
+        "data_dir": arguments.data_dir,
+        "limit": arguments.limit,
+        "seed": arguments.seed,
+        "preset": next(name for name, value in PRESETS.items() if value is preset),
+        "model": _model_config(model),
+        "training": {
+            field.name: getattr(settings, field.name)
+            for field in dataclasses.fields(settings)
+            if field.name not in ("description", "model")
+        },
+    }
+    split = held_out_split(info)
+    images, labels = data.load_arrays(
+        arguments.dataset, split, data_dir=arguments.data_dir
+    )
+    baselines = _baselines(arguments, images, model.num_bits)
+    train, validation = _batches(arguments, info, settings)
+    model.summary()
+
+    started = time.perf_counter()
+    best, history = fit_best(
+        model,
+        train,
+        validation,
+        settings,
+        arguments.output,
+        on_start=lambda: start_run(arguments.output, config),
+    )
+    seconds = time.perf_counter() - started
+    model = best.model_of_best
+    metrics = {
+        "dataset": arguments.dataset,
+        "note": info.note,
+        "held_out": {"split": split, **measure(model, images, labels)},
+        "baselines": baselines,
+        "validation_bits_per_dim": best.best_bits_per_dim,
+        "best_epoch": best.best_epoch,
+        "num_epochs": len(history["loss"]),
+        "trainable_parameters": sum(
+            variable.shape.num_elements()
+            for variable in model.distribution.trainable_variables
+        ),
+        "training_seconds": round(seconds, 1),
+        "versions": _versions(),
+    }
+    write_json(arguments.output / "metrics.json", metrics)
+    training_curves(history).savefig(arguments.output / "training.png")
+    _save_samples(model, images[:_NUM_SHOWN], arguments.output / "samples.png")
+    print(f"\n{run_report(arguments.output, metrics, settings.epochs)}")
+
+
+def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """The options that were typed, by their names."""
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _make_model(
+    arguments: argparse.Namespace, info: data.DatasetInfo, preset: Preset
+) -> GlowModel:
+    """The preset's model, fitted to the data set and changed as the options say.
+
+    Raises:
+        ValueError: If the options do not fit the data set or each other.
+    """
+    num_bits = info.num_bits if arguments.num_bits is None else arguments.num_bits
+    if num_bits > info.num_bits:
+        raise ValueError(
+            f"The images of {info.name!r} have {info.num_bits} bits, and a density of "
+            "more would fall into the gaps between their values. Received: "
+            f"--num-bits {num_bits}."
+        )
+    if arguments.conditional and info.num_classes is None:
+        raise ValueError(
+            f"{info.name!r} has no class labels. Leave --conditional out, or choose a "
+            "data set that has them."
+        )
+    options = {**preset.model, **_given(arguments, _MODEL_OPTIONS)}
+    if arguments.conditional:
+        options["num_classes"] = info.num_classes
+    return GlowModel(
+        info.event_shape, num_bits=num_bits, seed=arguments.seed, **options
+    )
+
+
+def _model_config(model: GlowModel) -> dict[str, Any]:
+    """All arguments of a model, those too that were left at their defaults."""
+    config = model.get_config()
+    plain = bool | float | int | str | None
+    defaults = {
+        name: value
+        for name, value in model.glow.parameters.items()
+        if isinstance(value, plain)
+    }
+    return {**defaults, **config}
+
+
+def _batches(
+    arguments: argparse.Namespace, info: data.DatasetInfo, settings: Preset
+) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """Training images, in another order in each epoch, and validation images."""
+    name, batch_size, seed = arguments.dataset, settings.batch_size, arguments.seed
+    options = {"with_labels": arguments.conditional, "data_dir": arguments.data_dir}
+    num_images = info.num_examples["train"]
+    if arguments.limit is None:
+        train = data.load(
+            name, "train", batch_size=batch_size, shuffle=True, seed=seed, **options
+        )
+    else:
+        num_images = min(num_images, arguments.limit)
+        few = data.load(name, "train", **options).take(num_images).cache()
+        train = (
+            few.shuffle(num_images, seed).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        )
+    # A last batch that is not full would make noisy steps, and XLA compile twice.
+    num_batches = max(1, num_images // batch_size)
+    train = train.take(num_batches).apply(
+        tf.data.experimental.assert_cardinality(num_batches)
+    )
+    return train, data.load(name, "validation", batch_size=batch_size, **options)
+
+
+def _baselines(
+    arguments: argparse.Namespace, images: np.ndarray, num_bits: int
+) -> dict[str, dict[str, Any]]:
+    """What simple models reach on held-out images after the same training images."""
+    limit = min(arguments.limit or MAX_TRAINING_IMAGES, MAX_TRAINING_IMAGES)
+    train, _ = data.load_arrays(
+        arguments.dataset, "train", limit=limit, data_dir=arguments.data_dir
+    )
+    gaussian, note = gaussian_bits_per_dim(train, images, num_bits)
+    histogram = histogram_bits_per_dim(train, images, num_bits)
+    return {
+        "gaussian": {"bits_per_dim": gaussian, "note": note},
+        "histogram": {"bits_per_dim": histogram, "note": ""},
+    }
+
+
+def _save_samples(model: GlowModel, images: np.ndarray, file: Path) -> None:
+    """Draws samples at several temperatures beside real images of as many bits."""
+    num_classes = model.glow.num_classes
+    labels = np.arange(_NUM_SHOWN) % num_classes if num_classes else None
+    real = quantize(bin_centers(images, model.num_bits), model.num_bits).numpy()
+    samples = {t: draw(model, _NUM_SHOWN, t, labels=labels) for t in _TEMPERATURES}
+    sample_sheet(real, samples).savefig(file)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "tensorflow_probability": tfp.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "tfp_glow": __version__,
+    }

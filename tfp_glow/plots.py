@@ -1,0 +1,151 @@
+"""Figures of images and of training, to save or show; matplotlib's state is not used.
+
+They are plain `matplotlib.figure.Figure`s: `figure.savefig("samples.png")` writes one,
+and a notebook shows one that is the last value of a cell.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["image_grid", "sample_sheet", "training_curves"]
+
+_DPI = 100
+_TARGET_PIXELS = 800
+_LINE = 255  # Grey level between images.
+
+
+def image_grid(images: np.ndarray, num_columns: int | None = None) -> Figure:
+    """Images side by side, each pixel a square of the same size.
+
+    Args:
+        images: `uint8` `[N, H, W, C]`, `C` 1 or 3.
+        num_columns: Images in a row; about as many as rows when not given.
+
+    Returns:
+        The figure, which saves at a whole number of pixels for each of an image's.
+
+    Raises:
+        ValueError: If the shape or type is another.
+
+    Example:
+        >>> figure = image_grid(np.zeros([6, 8, 8, 1], np.uint8), num_columns=3)
+        >>> figure.axes[0].images[0].get_size()
+        (19, 28)
+    """
+    tiles = _tile(images, num_columns)
+    height, width = tiles.shape[:2]
+    scale = max(1, _TARGET_PIXELS // max(height, width))
+    # The hundredth of a pixel: matplotlib cuts off what is not whole.
+    inches = [(size * scale + 0.01) / _DPI for size in (width, height)]
+    figure = Figure(figsize=inches, dpi=_DPI)
+    _show(figure.add_axes([0, 0, 1, 1]), tiles)
+    return figure
+
+
+def sample_sheet(
+    real: np.ndarray, samples_by_temperature: Mapping[float, np.ndarray]
+) -> Figure:
+    """Real images beside samples at several temperatures.
+
+    Args:
+        real: Images of the data set, `uint8` `[N, H, W, C]`.
+        samples_by_temperature: Images of the model, by temperature.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If shapes or types are other than `image_grid` takes.
+
+    Example:
+        >>> images = np.zeros([4, 8, 8, 1], np.uint8)
+        >>> figure = sample_sheet(images, {0.7: images, 1.0: images})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['Real images', 'Temperature 0.7', 'Temperature 1.0']
+    """
+    panels = {"Real images": real}
+    panels |= {
+        f"Temperature {t}": images for t, images in samples_by_temperature.items()
+    }
+    num_columns = min(3, len(panels))
+    num_rows = ceil(len(panels) / num_columns)
+    figure = Figure(
+        figsize=(4 * num_columns, 4.3 * num_rows), dpi=_DPI, layout="constrained"
+    )
+    for i, (title, images) in enumerate(panels.items()):
+        axes = figure.add_subplot(num_rows, num_columns, i + 1, title=title)
+        _show(axes, _tile(images, None))
+    return figure
+
+
+def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Bits/dim of training and validation, and where validation was best.
+
+    Args:
+        history: `bits_per_dim` and `val_bits_per_dim` of each epoch, as Keras's
+            `History.history` has them.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> figure = training_curves(
+        ...     {"bits_per_dim": [3.0, 2.0, 1.9], "val_bits_per_dim": [2.5, 2.1, 2.2]}
+        ... )
+        >>> figure.axes[0].get_legend().get_texts()[-1].get_text()
+        'best, epoch 2: 2.100'
+    """
+    figure = Figure(figsize=(7, 4.5), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="bits/dim")
+    train, validation = history["bits_per_dim"], history["val_bits_per_dim"]
+    epochs = np.arange(1, len(train) + 1)
+    # A single epoch would be no line.
+    axes.plot(epochs, train, ".-", label="train")
+    axes.plot(epochs, validation, ".-", label="validation, averaged weights")
+    best = int(np.nanargmin(validation))
+    axes.plot(
+        best + 1,
+        validation[best],
+        "o",
+        color="black",
+        fillstyle="none",
+        label=f"best, epoch {best + 1}: {validation[best]:.3f}",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _show(axes: Axes, tiles: np.ndarray) -> None:
+    axes.imshow(tiles, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def _tile(images: np.ndarray, num_columns: int | None) -> np.ndarray:
+    """One RGB image of many, with lines between and around them."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            "`images` must be uint8 of shape [N, H, W, 1] or [N, H, W, 3]. Received: "
+            f"dtype={images.dtype}, shape={images.shape}."
+        )
+    if not len(images):
+        raise ValueError(f"There are no images. Received: shape={images.shape}.")
+    num_columns = num_columns or ceil(sqrt(len(images)))
+    num_rows = ceil(len(images) / num_columns)
+    missing = num_rows * num_columns - len(images)
+    images = np.repeat(images, 3 // images.shape[-1], axis=-1)  # [N, H, W, 3]
+    padding = [(0, missing), (1, 0), (1, 0), (0, 0)]
+    images = np.pad(images, padding, constant_values=_LINE)  # [R*Q, 1+H, 1+W, 3]
+    _, height, width, channels = images.shape
+    tiles = images.reshape(num_rows, num_columns, height, width, channels)
+    tiles = tiles.swapaxes(1, 2).reshape(
+        num_rows * height, num_columns * width, channels
+    )
+    return np.pad(tiles, [(0, 1), (0, 1), (0, 0)], constant_values=_LINE)
