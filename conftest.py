@@ -19,7 +19,8 @@ tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.fixture(autouse=True)
-def names_in_examples(doctest_namespace):
+def names_in_examples(doctest_namespace: dict[str, object]) -> None:
     """Examples import neither what everybody imports nor the package's public names."""
     doctest_namespace.update(np=np, tf=tf, tfb=tfp.bijectors, tfd=tfp.distributions)
-    doctest_namespace.update({name: getattr(tfp_glow, name) for name in tfp_glow.__all__})
+    for name in tfp_glow.__all__:
+        doctest_namespace[name] = getattr(tfp_glow, name)

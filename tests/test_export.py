@@ -24,7 +24,8 @@ answers = {}
 def ask(name, rows, **inputs):
     if num_classes:
         inputs["labels"] = given["labels"][:rows]
-    for key, value in signatures[name](**{k: tf.constant(v[:rows]) for k, v in inputs.items()}).items():
+    inputs = {key: tf.constant(value[:rows]) for key, value in inputs.items()}
+    for key, value in signatures[name](**inputs).items():
         answers[f"{name}/{rows}/{key}"] = value.numpy()
 for rows in (5, 2):
     for name in ("serving_default", "log_prob", "bits_per_dim", "encode"):

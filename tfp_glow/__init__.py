@@ -29,6 +29,7 @@ __all__ = [
     "Squeeze",
     "__version__",
     "bits_per_dim",
+    "data",
     "dequantize",
     "glow_distribution",
     "initialize",

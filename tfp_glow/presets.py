@@ -24,6 +24,7 @@ class Preset:
         warmup_steps: Steps over which the learning rate rises from zero.
         weight_decay: Decoupled weight decay.
         ema_momentum: Of the moving average of the weights that is evaluated and kept.
+        max_shift: Pixels by which half of the training images are moved, at most.
     """
 
     description: str
@@ -34,16 +35,18 @@ class Preset:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     ema_momentum: float = 0.99
+    max_shift: int = 0
 
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
         description="8 x 8 handwritten digits, in minutes on a CPU",
-        model={"num_levels": 2, "num_steps": 8, "hidden_channels": 64},
-        batch_size=64,
-        epochs=60,
+        model={"num_levels": 2, "num_steps": 16, "hidden_channels": 64},
+        epochs=90,
         learning_rate=2e-3,
-        ema_momentum=0.99,
+        warmup_steps=50,
+        weight_decay=0.1,
+        max_shift=1,
     ),
     "small": Preset(
         description="images up to 32 x 32, a first try on a CPU",

@@ -60,7 +60,7 @@ def perturb(bijector: tfb.Bijector, seed: int = 0) -> None:
     """Moves every variable: initial values are often the identity, which hides bugs."""
     rng = np.random.default_rng(seed)
     for variable in bijector.trainable_variables:
-        noise = rng.normal(scale=0.3, size=variable.shape)
+        noise = rng.normal(scale=0.1, size=variable.shape)
         variable.assign_add(tf.constant(noise, variable.dtype))
 
 

@@ -188,6 +188,8 @@ def _batches(
     train = train.take(num_batches).apply(
         tf.data.experimental.assert_cardinality(num_batches)
     )
+    if settings.max_shift:
+        train = data.random_shift(train, settings.max_shift, seed=seed)
     return train, data.load(name, "validation", batch_size=batch_size, **options)
 
 

@@ -1,0 +1,115 @@
+"""What the two couplings share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import perturb
+
+import tfp_glow as tfg
+
+each_coupling = pytest.mark.parametrize(
+    "cls", [tfg.GlowAffineCoupling, tfg.GlowAdditiveCoupling]
+)
+
+
+def random_images(*shape):
+    return tf.random.stateless_normal(shape, seed=[0, 0], dtype=tf.float64)
+
+
+@each_coupling
+def test_first_half_stays_and_second_changes(cls):
+    bijector = cls(6, hidden_channels=4, dtype=tf.float64, seed=0)
+    perturb(bijector)
+    x = random_images(2, 4, 3, 6)
+    for y in (bijector.inverse(x), bijector.forward(x)):
+        np.testing.assert_array_equal(y[..., :3], x[..., :3])
+        assert np.all(y[..., 3:] != x[..., 3:])
+
+
+@each_coupling
+def test_second_half_does_not_reach_the_network(cls):
+    received = []
+
+    def network(x):
+        received.append(x)
+        return tf.concat([x] * (2 if cls is tfg.GlowAffineCoupling else 1), axis=-1)
+
+    bijector = cls(4, network=network, dtype=tf.float64)
+    x = random_images(2, 4, 3, 4)
+    received.clear()
+    bijector.inverse(x)
+    np.testing.assert_array_equal(received, [x[..., :2]])
+
+
+@each_coupling
+def test_network_gets_images_of_rank_4_in_the_coupling_s_type(cls):
+    shapes = []
+
+    def network(x):
+        shapes.append((x.shape.as_list(), x.dtype))
+        return tf.concat([x] * (2 if cls is tfg.GlowAffineCoupling else 1), axis=-1)
+
+    bijector = cls(2, network=network, dtype=tf.float64)
+    shapes.clear()
+    assert bijector.inverse(random_images(5, 2, 4, 3, 2)).shape == [5, 2, 4, 3, 2]
+    assert bijector.inverse(random_images(4, 3, 2)).shape == [4, 3, 2]
+    assert shapes == [([10, 4, 3, 1], tf.float64), ([1, 4, 3, 1], tf.float64)]
+
+
+@each_coupling
+def test_bfloat16_network_leaves_the_flow_in_float32(cls):
+    def network(x):
+        y = tf.cast(x, tf.bfloat16)
+        return tf.concat([y] * (2 if cls is tfg.GlowAffineCoupling else 1), axis=-1)
+
+    bijector = cls(2, network=network)
+    x = tf.ones([2, 4, 3, 2])
+    assert bijector.inverse(x).dtype == tf.float32
+    assert bijector.inverse_log_det_jacobian(x, event_ndims=3).dtype == tf.float32
+
+
+@each_coupling
+def test_seed_decides_the_initial_network(cls):
+    kernels = [
+        cls(4, hidden_channels=4, seed=seed).network.parameters["kernel_1"].numpy()
+        for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.any(kernels[0] != kernels[2])
+
+
+@each_coupling
+@pytest.mark.parametrize("channels", [1, 5])
+def test_rejects_odd_channels(cls, channels):
+    with pytest.raises(ValueError, match=rf"even number.*channels={channels}\. Squee"):
+        cls(channels)
+
+
+@each_coupling
+@pytest.mark.parametrize("hidden_channels", [0, 1.5])
+def test_rejects_hidden_channels_that_are_no_positive_integer(cls, hidden_channels):
+    with pytest.raises(ValueError, match=r"`hidden_channels` must be a positive"):
+        cls(4, hidden_channels=hidden_channels)
+
+
+@each_coupling
+def test_rejects_input_of_other_channels(cls):
+    bijector = cls(4, hidden_channels=4)
+    for direction in (bijector.inverse, bijector.forward):
+        with pytest.raises(ValueError, match=r"4\]\. Received: shape=\(2, 3, 3, 6\)"):
+            direction(tf.zeros([2, 3, 3, 6]))
+
+
+@pytest.mark.parametrize(
+    ("cls", "wanted"), [(tfg.GlowAffineCoupling, 4), (tfg.GlowAdditiveCoupling, 2)]
+)
+def test_rejects_a_network_with_other_channels(cls, wanted):
+    message = rf"must return {wanted} channels.* \[2, 8, 8, 2\]\. Received: .*8, 3\]"
+    with pytest.raises(ValueError, match=message):
+        cls(4, network=lambda x: tf.concat([x, x[..., :1]], axis=-1))
+
+
+@each_coupling
+def test_rejects_a_network_that_cannot_be_called(cls):
+    with pytest.raises(TypeError, match=r"`network` must be callable.*'dense'"):
+        cls(4, network="dense")

@@ -1,0 +1,242 @@
+"""Only what is special to Glow."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from cases import CASES, make_perturbed, perturb
+
+import tfp_glow as tfg
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+NUM_EVALUATIONS = 4  # a network for each of two levels' two steps
+
+
+def small(event_shape=(4, 4, 1), **arguments):
+    defaults = {"num_levels": 2, "num_steps": 2, "hidden_channels": 4, "seed": 0}
+    return tfg.Glow(event_shape, **defaults | arguments)
+
+
+def images(*leading):
+    return CASES["glow"].x(*leading, dtype=tf.float32)
+
+
+def counted(**arguments):
+    """A Glow, and a list that grows by one at each evaluation of a network."""
+    evaluations = []
+
+    def network(x):
+        evaluations.append(x)
+        return tf.concat([tf.sin(x), tf.cos(x)], axis=-1)
+
+    glow = small(network_fn=lambda channels_in, channels_out: network, **arguments)
+    evaluations.clear()  # networks are tried out when a Glow is made
+    return glow, evaluations
+
+
+@pytest.fixture(params=["eager", "traced"])
+def call(request):
+    """Calls a function as it is, or while it is traced."""
+    if request.param == "eager":
+        return lambda function, *arguments: function(*arguments)
+    return lambda function, *arguments: tf.function(function)(*arguments)
+
+
+def in_a_chain(glow):
+    """The user's distribution: Glow, and bijectors of TFP's around it."""
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [16])
+    chain = tfb.Chain([tfb.Shift(0.1), glow, tfb.Scale(2.0)])
+    return tfd.TransformedDistribution(base, chain)
+
+
+@pytest.mark.parametrize("make", [tfg.glow_distribution, in_a_chain])
+def test_log_prob_evaluates_each_network_once(make, call):
+    glow, evaluations = counted()
+    log_prob = call(make(glow).log_prob, images(3))
+    assert np.all(np.isfinite(log_prob))
+    assert len(evaluations) == NUM_EVALUATIONS
+
+
+@pytest.mark.parametrize("wrap", [np.array, tf.constant])
+def test_log_prob_given_labels_evaluates_each_network_once(wrap):
+    glow, evaluations = counted(num_classes=3)
+    kwargs = {"labels": wrap([0, 2, 1])}
+    tfg.glow_distribution(glow).log_prob(images(3), bijector_kwargs=kwargs)
+    assert len(evaluations) == NUM_EVALUATIONS
+
+
+@pytest.mark.parametrize("make", [tfg.glow_distribution, in_a_chain])
+def test_sample_evaluates_each_network_once(make, call):
+    glow, evaluations = counted()
+    call(lambda: make(glow).sample(3, seed=[0, 1]))
+    assert len(evaluations) == NUM_EVALUATIONS
+
+
+def test_sample_and_its_log_prob_evaluate_each_network_once(call):
+    glow, evaluations = counted()
+    distribution = tfg.glow_distribution(glow)
+    x, log_prob = call(
+        lambda: distribution.experimental_sample_and_log_prob(3, seed=[0, 1])
+    )
+    assert len(evaluations) == NUM_EVALUATIONS
+    np.testing.assert_allclose(distribution.log_prob(x), log_prob, rtol=1e-5)
+
+
+def test_gradient_evaluates_each_network_once(call):
+    glow, evaluations = counted()
+    x = images(3)
+    call(lambda: tfp.math.value_and_gradient(tfg.glow_distribution(glow).log_prob, x))
+    assert len(evaluations) == NUM_EVALUATIONS
+
+
+def test_number_of_variables_does_not_grow_with_steps():
+    few, many = (small(num_steps=k) for k in (2, 5))
+    assert len(many.variables) == len(few.variables) < 45
+    assert len(many.trainable_variables) == len(few.trainable_variables)
+
+
+def test_equals_its_levels_and_priors_by_hand():
+    case = CASES["glow"]
+    glow = make_perturbed(case)
+    x = case.x(3)
+    fine = glow.chain.split_priors[0].inverse(glow.levels[0].inverse(x))
+    kept, finished = tf.split(fine, 2, axis=-1)
+    top = glow.chain.top_prior.inverse(glow.levels[1].inverse(kept))
+    expected = tf.concat([tf.reshape(z, [3, 8]) for z in (finished, top)], axis=-1)
+    np.testing.assert_allclose(glow.inverse(x), expected)
+
+
+def test_same_seed_gives_the_same_weights():
+    first, again, other = (small(seed=seed) for seed in (1, 1, 2))
+    for a, b in zip(first.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for key in ("network/kernel_1", "permutation/lower"):
+        assert np.any(first.levels[0].stacked[key] != other.levels[0].stacked[key])
+        assert np.any(
+            first.levels[0].stacked[key][..., :2, :2]
+            != first.levels[1].stacked[key][..., :2, :2]
+        )
+
+
+def test_without_a_learned_top_prior_there_is_none():
+    glow = small(learn_top_prior=False)
+    assert glow.chain.top_prior is None
+    learned = len(small().trainable_variables)
+    assert len(glow.trainable_variables) == learned - 3
+
+
+def with_classes():
+    glow = small(num_classes=3)
+    perturb(glow)
+    return glow
+
+
+def test_labels_change_log_prob_and_samples_of_a_distribution():
+    distribution = tfg.glow_distribution(with_classes())
+    x = images(2)
+    by_class = [
+        distribution.log_prob(x, bijector_kwargs={"labels": [label] * 2})
+        for label in range(3)
+    ]
+    mixed = distribution.log_prob(x, bijector_kwargs={"labels": [2, 1]})
+    np.testing.assert_allclose(mixed, [by_class[2][0], by_class[1][1]], rtol=1e-6)
+    assert np.all(by_class[1] != by_class[2])
+    samples = [
+        distribution.sample(2, seed=[0, 1], bijector_kwargs={"labels": [label] * 2})
+        for label in range(2)
+    ]
+    assert np.any(samples[0] != samples[1])
+
+
+def test_labels_go_under_the_bijector_s_name_in_a_chain():
+    glow = with_classes()
+    alone = tfg.glow_distribution(glow)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [16])
+    chain = tfd.TransformedDistribution(base, tfb.Chain([tfb.Shift(0.1), glow]))
+    x = images(2)
+    for labels in ([0, 2], [1, 1]):
+        expected = alone.log_prob(x - 0.1, bijector_kwargs={"labels": labels})
+        actual = chain.log_prob(x, bijector_kwargs={glow.name: {"labels": labels}})
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    # TFP drops what is not under a name; the labels are then missed.
+    with pytest.raises(ValueError, match=r"\{\"glow\": \{\"labels\": labels\}\}"):
+        chain.log_prob(x, bijector_kwargs={"labels": [0, 2]})
+
+
+def test_labels_pass_through_invert():
+    glow = with_classes()
+    x = images(2)
+    expected = glow.inverse(x, labels=[0, 2])
+    actual = tfb.Invert(glow).forward(tf.identity(x), labels=[0, 2])
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "kwargs", "message"),
+    [
+        (3, {}, r"needs `labels`, integers in \[0, 3\)\. Received: none"),
+        (None, {"labels": [0, 0]}, r"takes no `labels`\. Received: labels"),
+        (3, {"labels": [0, 3]}, r"must be in \[0, 3\)\. Received: labels from 0 to 3"),
+        (3, {"labels": [[0], [1]]}, r"one label an image.*shape=\(2, 1\)"),
+    ],
+)
+@pytest.mark.parametrize("direction", ["inverse", "forward"])
+def test_rejects_labels(num_classes, kwargs, message, direction):
+    glow = small(num_levels=1, num_classes=num_classes)
+    argument = images(2) if direction == "inverse" else tf.zeros([2, 16])
+    with pytest.raises(ValueError, match=message):
+        getattr(glow, direction)(argument, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"memory": "reversible"},
+            NotImplementedError,
+            r"`memory`='reversible' is not in this version.*\['auto', 'stored'\]",
+        ),
+        (
+            {"coupling": "logistic_mixture"},
+            NotImplementedError,
+            r"`coupling`='logistic_mixture' is not.*\['affine', 'additive'\]",
+        ),
+        ({"coupling": "Afine"}, ValueError, r"`coupling`.*Did you mean 'affine'\?"),
+        (
+            {"permutation": "inverse"},
+            ValueError,
+            r"`permutation`.*Did you mean 'reverse'\?",
+        ),
+        ({"memory": "store"}, ValueError, r"`memory`.*Did you mean 'stored'\?"),
+        (
+            {"event_shape": (28, 28, 1), "num_levels": 3},
+            ValueError,
+            r"`num_levels`=3 needs .*divisible by 8\. Received: .*\(28, 28, 1\)\. Pad",
+        ),
+        ({"event_shape": (4, 4)}, ValueError, r"three positive numbers.*\(4, 4\)"),
+        ({"event_shape": (4, 4, None)}, ValueError, r"three positive.*None"),
+        ({"event_shape": (4, 4, 0)}, ValueError, r"three positive numbers.*0\)"),
+        (
+            {"num_classes": 3, "learn_top_prior": False},
+            ValueError,
+            r"num_classes=3 with learn_top_prior=False\. Leave `learn_top_prior`",
+        ),
+        ({"num_classes": 0}, ValueError, r"`num_classes` must be a positive integer"),
+        ({"num_levels": 0}, ValueError, r"`num_levels` must be a positive integer"),
+        ({"num_steps": 1.5}, ValueError, r"`num_steps` must be a positive integer"),
+        ({"hidden_channels": -1}, ValueError, r"`hidden_channels` must be a positive"),
+    ],
+)
+def test_rejects(arguments, error, message):
+    with pytest.raises(error, match=message):
+        small(**arguments)
+
+
+def test_rejects_inputs_of_another_shape():
+    glow = small()
+    with pytest.raises(ValueError, match=r"`glow`.*4, 4, 1\].*shape=\(2, 4, 4, 3\)"):
+        glow.inverse(tf.zeros([2, 4, 4, 3]))
+    with pytest.raises(ValueError, match=r"16\]\. Received: shape=\(2, 15\)"):
+        glow.forward(tf.zeros([2, 15]))

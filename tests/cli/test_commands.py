@@ -1,0 +1,318 @@
+"""One tiny run through the installed command, and everything that comes of it."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from matplotlib.image import imread
+
+from tfp_glow import data
+from tfp_glow.cli import main
+from tfp_glow.cli.run_folder import load_run
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(sys.executable).with_name("tfp-glow")
+COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-m", "tfp_glow.cli"]
+TINY = ["--num-steps=1", "--hidden-channels=8", "--epochs=2", "--limit=128"]
+
+
+def tfp_glow(*arguments) -> str:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder, which tests read only, and what was printed."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    printed = tfp_glow("train", "--dataset", "digits", "--output", folder, *TINY)
+    return folder, printed
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run folder to write to."""
+    return shutil.copytree(trained[0], tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "conditional"
+    options = ["--conditional", "--epochs=1", "--limit=64"]
+    train = ["train", "--dataset=digits", f"--output={folder}", *TINY, *options]
+    assert main(train) == 0
+    return folder
+
+
+def read_json(file: Path) -> dict:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def check_picture(file: Path, min_size: int) -> None:
+    picture = imread(file)
+    assert min(picture.shape[:2]) >= min_size
+    assert picture[..., :3].std() > 0.05
+
+
+def test_writes_what_was_asked_for(trained):
+    folder, _ = trained
+    config = read_json(folder / "config.json")
+    expected = {"format_version": 1, "dataset": "digits", "preset": "digits"}
+    assert config | expected | {"limit": 128, "seed": 0} == config
+    model = {"num_levels": 2, "num_steps": 1, "hidden_channels": 8, "num_bits": 4}
+    assert config["model"] | model | {"coupling": "affine"} == config["model"]
+    assert config["model"]["event_shape"] == [8, 8, 1]
+    assert config["training"]["epochs"] == 2
+    assert config["training"]["learning_rate"] == 2e-3
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "history.csv",
+        "logs",
+        "metrics.json",
+        "model.keras",
+        "samples.png",
+        "training.png",
+    ]
+
+
+def test_metrics_are_those_of_the_kept_model(trained):
+    folder, _ = trained
+    metrics = read_json(folder / "metrics.json")
+    with (folder / "history.csv").open(newline="") as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    validation = [float(row["val_bits_per_dim"]) for row in history]
+    assert metrics["best_epoch"] == 1 + np.argmin(validation)
+    assert metrics["validation_bits_per_dim"] == min(validation)
+    assert metrics["training_seconds"] > 0
+    assert metrics["versions"]["keras"] == keras.__version__
+
+    model = keras.models.load_model(folder / "model.keras")
+    num_parameters = sum(np.size(w) for w in model.trainable_variables)
+    assert metrics["trainable_parameters"] == num_parameters
+    images, _ = data.load_arrays("digits", "validation")
+    kept = model.evaluate(images, batch_size=64, return_dict=True, verbose=0)
+    assert kept["bits_per_dim"] == pytest.approx(min(validation), abs=1e-5)
+    images, _ = data.load_arrays("digits", "test")
+    held_out = metrics["held_out"]
+    bits = model.bits_per_dim(images, seed=5)
+    error = np.std(bits, ddof=1) / np.sqrt(200)
+    assert held_out["num_images"] == 200
+    assert held_out["standard_error"] == pytest.approx(error, rel=0.1)
+    # Other noise, so the same to a part of the error alone.
+    assert held_out["bits_per_dim"] == pytest.approx(np.mean(bits), abs=error)
+
+
+def test_evaluate_in_another_process_agrees_with_metrics(trained):
+    folder, _ = trained
+    printed = json.loads(tfp_glow("evaluate", folder, "--json"))
+    expected = read_json(folder / "metrics.json")["held_out"]
+    assert printed.pop("dataset") == "digits"
+    for name in ("bits_per_dim", "standard_error"):
+        assert printed.pop(name) == pytest.approx(expected.pop(name), abs=1e-5)
+    assert printed == expected
+
+
+def test_evaluate_options_change_the_figure(trained, capsys):
+    def evaluate(*options) -> dict:
+        assert main(["evaluate", str(trained[0]), "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    first = evaluate("--limit=150")  # two batches
+    assert first == evaluate("--limit=150")
+    assert first["num_images"] == 150
+    more = evaluate("--limit=150", "--num-noise-samples=8")
+    assert more["bits_per_dim"] < first["bits_per_dim"]
+    assert evaluate("--limit=150", "--seed=1")["bits_per_dim"] != first["bits_per_dim"]
+    assert evaluate("--limit=150", "--split=train")["split"] == "train"
+
+
+def test_evaluate_prints_a_sentence(trained, capsys):
+    assert main(["evaluate", str(trained[0]), "--limit=20"]) == 0
+    printed = capsys.readouterr().out
+    assert "bits/dim" in printed
+    assert "±" in printed
+    assert "20 test images of digits, 1 draw of noise" in printed
+
+
+def test_train_prints_a_summary(trained):
+    folder, printed = trained
+    metrics = read_json(folder / "metrics.json")
+    lines = printed.splitlines()
+    assert any(
+        line.startswith("Glow") and f"{metrics['held_out']['bits_per_dim']:.4f}" in line
+        for line in lines
+    )
+    for baseline in metrics["baselines"].values():
+        assert f"{baseline['bits_per_dim']:.4f}" in printed
+    assert lines[-3:] == [
+        f"  tfp-glow sample {folder}",
+        f"  tfp-glow evaluate {folder}",
+        f"  tfp-glow export {folder} DIR",
+    ]
+
+
+def test_pictures_show_something(trained):
+    folder, _ = trained
+    check_picture(folder / "samples.png", min_size=600)
+    check_picture(folder / "training.png", min_size=300)
+    assert list(folder.glob("logs/validation/events*"))
+
+
+def test_sample(run, capsys):
+    options = ["--num-samples=130", "--temperature=0.8", "--seed=3"]
+    assert main(["sample", str(run), *options]) == 0
+    grid, array = map(Path, capsys.readouterr().out.split())
+    assert grid == run / "samples-t0.8-seed3.png"
+    check_picture(grid, min_size=400)
+    images = np.load(array)
+    assert images.dtype == np.uint8
+    assert images.shape == (130, 8, 8, 1)
+    # The second batch is no copy of the first.
+    assert (images[128:] != images[:2]).any(axis=(1, 2, 3)).all()
+
+    other = run / "deep" / "other.png"
+    assert main(["sample", str(run), *options, f"--output={other}"]) == 0
+    assert other.exists()
+    np.testing.assert_array_equal(np.load(other.with_suffix(".npy")), images)
+
+
+def test_sample_at_temperature_zero_is_one_image(run):
+    assert main(["sample", str(run), "--temperature=0", "--num-samples=3"]) == 0
+    images = np.load(run / "samples-t0-seed0.npy")
+    assert (images == images[:1]).all()
+
+
+def test_export(run, tmp_path, capsys):
+    directory = tmp_path / "exported"
+    assert main(["export", str(run), str(directory)]) == 0
+    printed = capsys.readouterr().out
+    signatures = tf.saved_model.load(str(directory)).signatures
+    assert all(f"\n{name} " in printed for name in signatures)
+    images, _ = data.load_arrays("digits", "test", limit=3)
+    encode = signatures["encode"](images=tf.constant(images))["latents"]
+    model = load_run(run).model
+    np.testing.assert_allclose(encode, model.encode(images), atol=1e-4)
+    # The lines that are printed do what they say.
+    names = {"tf": tf}
+    exec("\n".join(line.strip() for line in printed.splitlines()[-2:]), names)
+    assert names["images"].shape == (4, 8, 8, 1)
+
+    assert main(["export", str(run), str(directory)]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_export_replaces_nothing_but_a_saved_model(run, tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("Dear")
+    assert main(["export", str(run), str(tmp_path), "--overwrite"]) == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert not (tmp_path / "saved_model.pb").exists()
+
+
+def test_conditional_run(conditional, capsys):
+    def error_of(*options) -> str:
+        assert main(["sample", str(conditional), *options]) == 1
+        return capsys.readouterr().err
+
+    capsys.readouterr()
+    assert "10 classes: choose one with --label" in error_of()
+    assert "Received: --label 10" in error_of("--label=10")
+    assert "Received: --label -1" in error_of("--label=-1")
+    assert main(["sample", str(conditional), "--label=3", "--num-samples=2"]) == 0
+    assert np.load(conditional / "samples-label3-t0.7-seed0.npy").shape == (2, 8, 8, 1)
+    assert main(["evaluate", str(conditional), "--limit=10"]) == 0
+    directory = conditional / "exported"
+    directory.mkdir()
+    (directory / "saved_model.pb").write_bytes(b"an old one")
+    assert main(["export", str(conditional), str(directory), "--overwrite"]) == 0
+    assert "labels=tf.range(4)" in capsys.readouterr().out
+
+
+def test_label_without_classes(run, capsys):
+    assert main(["sample", str(run), "--label=3"]) == 1
+    assert "no classes. Leave --label out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("temperature", ["-1", "nan", "inf"])
+def test_temperature_that_cannot_be(run, capsys, temperature):
+    assert main(["sample", str(run), f"--temperature={temperature}"]) == 1
+    assert "`temperature` must be a finite number" in capsys.readouterr().err
+    assert not list(run.glob("samples-*"))
+
+
+def test_unknown_split(run, capsys):
+    assert main(["evaluate", str(run), "--split=tset"]) == 1
+    assert "Did you mean 'test'?" in capsys.readouterr().err
+
+
+def test_run_folder_is_not_replaced_unasked(run, capsys):
+    before = read_json(run / "metrics.json")
+    train = ["train", "--dataset=digits", f"--output={run}", *TINY]
+    assert main(train) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    # Nor when it turns out that there is nothing to replace it with.
+    assert main([*train, "--overwrite", "--num-levels=4"]) == 1
+    assert "divisible by 16" in capsys.readouterr().err
+    assert read_json(run / "metrics.json") == before
+    assert (run / "model.keras").exists()
+
+
+def test_overwrite_replaces_a_run(run):
+    (run / "samples-t0.7-seed0.png").write_bytes(b"of the old model")
+    train = ["train", "--dataset=digits", f"--output={run}", *TINY, "--overwrite"]
+    assert main([*train, "--epochs=1", "--seed=7"]) == 0
+    assert read_json(run / "config.json")["seed"] == 7
+    assert read_json(run / "metrics.json")["num_epochs"] == 1
+    assert not (run / "samples-t0.7-seed0.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-1000], "was cut short"),
+        (lambda content: b"hello", "is no Keras file"),
+        (lambda content: content.replace(b"config", b"comfig"), "cannot be loaded"),
+    ],
+    ids=["cut short", "other file", "other zip file"],
+)
+def test_damaged_model(run, capsys, damage, message):
+    file = run / "model.keras"
+    file.write_bytes(damage(file.read_bytes()))
+    assert main(["evaluate", str(run)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert f"tfp-glow train --dataset digits --output {run} --overwrite" in error
+
+
+def test_model_is_missing(run, capsys):
+    (run / "model.keras").unlink()
+    assert main(["evaluate", str(run)]) == 1
+    assert "has no model.keras" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 1}'])
+def test_damaged_configuration(run, capsys, content):
+    (run / "config.json").write_text(content)
+    assert main(["evaluate", str(run)]) == 1
+    assert "not written by `tfp-glow train`, or is damaged" in capsys.readouterr().err
+
+
+def test_configuration_of_a_later_version(run, capsys):
+    config = read_json(run / "config.json") | {"format_version": 2}
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["evaluate", str(run)]) == 1
+    assert "Upgrade tfp_glow" in capsys.readouterr().err

@@ -1,0 +1,162 @@
+"""What is typed wrong, and what the answer is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfp_glow.cli import evaluate, main
+from tfp_glow.version import __version__
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ["train", "evaluate", "sample", "export", "presets"]
+
+
+def usage_error(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    return capsys.readouterr().err
+
+
+def error(capsys, *arguments) -> str:
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("tfp-glow: error: ")
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([c, "--help"] for c in COMMANDS)])
+def test_help(capsys, arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 0
+    help = capsys.readouterr().out
+    assert f"usage: tfp-glow {' '.join(arguments[:-1])}".strip() in help
+
+
+def test_help_shows_commands_and_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    help = capsys.readouterr().out
+    assert all(f"    {command} " in help for command in COMMANDS)
+    assert "tfp-glow train --dataset digits --output runs/digits" in help
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"tfp-glow {__version__}\n"
+
+
+def test_parsing_needs_no_tensorflow():
+    # The package's own `__init__.py` is left out, which does import it.
+    program = f"""
+import sys, types
+package = types.ModuleType("tfp_glow")
+package.__path__ = [{str(ROOT / "tfp_glow")!r}]
+sys.modules["tfp_glow"] = package
+from tfp_glow.cli import parser
+parser.make_parser().parse_args(["evaluate", "run"])
+heavy = {{"tensorflow", "keras", "matplotlib", "numpy"}} & sys.modules.keys()
+assert not heavy, heavy
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["trian", "--dataset=digits"], "train"),
+        (["--verison"], "--version"),
+        (["train", "--dataset=digits", "--output=x", "--epoch", "3"], "--epochs"),
+        (["train", "--dataset=digits", "--ouput=x"], "--output"),
+        (["sample", "x", "--temprature=1"], "--temperature"),
+    ],
+)
+def test_misspelled_word(capsys, arguments, meant):
+    assert f"Did you mean '{meant}'?" in usage_error(capsys, *arguments)
+
+
+def test_options_are_not_guessed(capsys):
+    assert "unrecognized arguments: --x" in usage_error(capsys, "sample", "run", "--x")
+    assert "COMMAND" in usage_error(capsys)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--epochs=0", "--epochs=1.5", "--learning-rate=nan", "--learning-rate=-1"],
+)
+def test_number_that_cannot_be(capsys, option):
+    train = ["train", "--dataset=digits", "--output=x"]
+    assert "must be a positive" in usage_error(capsys, *train, option)
+
+
+def test_seed_that_cannot_be(capsys):
+    assert "must be from 0" in usage_error(capsys, "sample", "x", "--seed=-1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset=digitz"], "Did you mean 'digits'?"),
+        (["--dataset=digits", "--preset=smal"], "Did you mean 'small'?"),
+        (["--dataset=digits", "--coupling=afine"], "Did you mean 'affine'?"),
+        (["--dataset=digits", "--num-levels=4"], "divisible by 16"),
+        (["--dataset=digits", "--num-levels=0"], "must be a positive integer"),
+        (["--dataset=digits", "--num-bits=8"], "have 4 bits"),
+        (["--dataset=digits", "--num-bits=0"], "`num_bits` must be a positive"),
+    ],
+)
+def test_training_that_cannot_be(capsys, tmp_path, options, message):
+    if options == ["--dataset=digitz"]:
+        pytest.importorskip("tensorflow_datasets")
+    output = tmp_path / "run"
+    assert message in error(capsys, "train", f"--output={output}", *options)
+    assert not output.exists()
+
+
+def test_output_that_holds_something_else(capsys, tmp_path):
+    (tmp_path / "letter.txt").write_text("Dear")
+    train = ["train", "--dataset=digits", f"--output={tmp_path}"]
+    assert "is not empty" in error(capsys, *train)
+    assert "holds something else" in error(capsys, *train, "--overwrite")
+    train[-1] += "/letter.txt"
+    assert "is a file" in error(capsys, *train, "--overwrite")
+    assert (tmp_path / "letter.txt").read_text() == "Dear"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sample", "export"])
+def test_no_run_folder(capsys, tmp_path, command):
+    rest = [str(tmp_path / "exported")] if command == "export" else []
+    assert error(capsys, command, str(tmp_path), *rest) == (
+        f"tfp-glow: error: {tmp_path} is no run folder: it has no config.json. "
+        f"`tfp-glow train --output {tmp_path}` makes one.\n"
+    )
+
+
+def test_presets(capsys):
+    assert main(["presets"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    digits = next(row for row in rows if row.startswith("digits "))
+    assert digits.split()[:7] == ["digits", "2", "8", "64", "64", "60", "0.002"]
+
+
+def test_interrupt(capsys, monkeypatch):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "run", interrupt)
+    assert main(["evaluate", "run"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_debug_raises(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFP_GLOW_DEBUG", "1")
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        main(["evaluate", str(tmp_path)])
