@@ -21,14 +21,16 @@ ORDER = [
     "networks",
     "bijectors",
     "distributions",
-    "initialization",
+    "_inputs",
+    "image_flow",
     "flow_model",
     "summary",
+    "export",
     "glow_model",
     "latents",
     "openai",
     "presets",
-    "export",
+    "plots",
     "tfp_glow",
     "serving",
     "cli",
@@ -36,8 +38,6 @@ ORDER = [
 # These know nothing of the flow, so that a user can take them alone.
 ALONE = {"dequantization", "data"}
 HELPERS = {"_suggest", "_checks"}
-# `model.export(directory)` is a method, and all that it does is to call `export.py`.
-EXCEPTIONS = {("glow_model", "export")}
 
 KERAS = {"flow_model", "glow_model", "presets", "export", "serving", "cli"}
 PRIVATE = (
@@ -64,15 +64,15 @@ def parse(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def imported_names(file: Path, *, is_top: bool = False) -> set[str]:
-    """The dotted names that a file imports, anywhere or at its top, made absolute.
+def imported_names(file: Path) -> set[str]:
+    """The dotted names that a file imports, made absolute.
 
     An import for annotations only, under `TYPE_CHECKING`, is none.
     """
     names = set()
     tree = parse(file)
     tree.body = [node for node in tree.body if not is_type_checking(node)]
-    for node in tree.body if is_top else ast.walk(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,10 +88,10 @@ def is_type_checking(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
-def imported_parts(file: Path, *, is_top: bool = False) -> set[str]:
+def imported_parts(file: Path) -> set[str]:
     """The parts of the package that a file imports."""
     parts = set()
-    for name in imported_names(file, is_top=is_top):
+    for name in imported_names(file):
         package, *rest = name.split(".")
         if package == "tfp_glow":
             is_part = rest and rest[0] in ORDER
@@ -130,7 +130,7 @@ def test_has_a_place_in_the_order(file):
 def test_imports_only_what_comes_before_it(file):
     part = part_of(file).removesuffix(".py")
     for other in imported_parts(file) - {part}:
-        if part == "tfp_glow" or (part, other) in EXCEPTIONS:
+        if part == "tfp_glow":
             continue
         assert ORDER.index(other) < ORDER.index(part), f"{part} imports {other}"
         assert part not in ALONE or other in HELPERS, f"{part} imports {other}"
@@ -152,13 +152,6 @@ def test_uses_only_public_names_of_tensorflow(file):
 def test_is_short(file):
     num_lines = len(file.read_text(encoding="utf-8").splitlines())
     assert num_lines <= MAX_LINES
-
-
-@pytest.mark.parametrize(("part", "other"), sorted(EXCEPTIONS))
-def test_exceptions_are_needed_and_inside_a_function(part, other):
-    file = ROOT / "tfp_glow" / f"{part}.py"
-    assert other in imported_parts(file)
-    assert other not in imported_parts(file, is_top=True)
 
 
 def test_import_needs_no_optional_package():
