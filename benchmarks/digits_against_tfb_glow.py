@@ -2,8 +2,9 @@
 
 Both train on the same images, in the same batches with the same noise, for the same
 seconds, which are counted after the first step so that nobody pays for tracing. Both
-get Adamax, a cosine decay over those seconds, a moving average of the weights, and the
-best epoch by validation bits/dim. `tfb.Glow` gets a choice of learning rates, of which
+get the quickstart's recipe: Adamax with weight decay, a warm-up, a cosine decay over
+those seconds, images shifted at random, a moving average of the weights, and the best
+epoch by validation bits/dim. `tfb.Glow` gets a choice of learning rates, of which
 the best by validation counts, and its exit scale corrected: it starts at e^2 as TFP
 ships it, and at 1 here.
 
@@ -26,15 +27,12 @@ from tfp_glow.presets import PRESETS
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-BATCH_SIZE = 64
-EMA_MOMENTUM = 0.99
+PRESET = PRESETS["digits"]
 
 
 def ours() -> tfd.Distribution:
     """The quickstart's model."""
-    return tfg.GlowModel(
-        (8, 8, 1), num_bits=4, seed=0, **PRESETS["digits"].model
-    ).distribution
+    return tfg.GlowModel((8, 8, 1), num_bits=4, seed=0, **PRESET.model).distribution
 
 
 class ExitNetwork(tfb.GlowDefaultExitNetwork):
@@ -52,7 +50,7 @@ class ExitNetwork(tfb.GlowDefaultExitNetwork):
 
 def theirs() -> tfd.Distribution:
     """`tfb.Glow` of the same levels, steps and width."""
-    shape = PRESETS["digits"].model
+    shape = PRESET.model
     bijector = tfb.Glow(
         output_shape=(8, 8, 1),
         num_glow_blocks=shape["num_levels"],
@@ -70,7 +68,8 @@ def batches(images: np.ndarray) -> Iterator[tf.Tensor]:
     """One epoch after another, in an order that is the same for everybody."""
     dataset = tf.data.Dataset.from_tensor_slices(images)
     dataset = dataset.shuffle(len(images), seed=0).repeat()
-    yield from dataset.batch(BATCH_SIZE).prefetch(2)
+    dataset = dataset.batch(PRESET.batch_size)
+    yield from tfg.data.random_shift(dataset, PRESET.max_shift).prefetch(2)
 
 
 def evaluate(
@@ -99,7 +98,7 @@ def train(
         # `tfb.Glow` initialises itself from the first batch that it sees.
         distribution.log_prob(tfg.dequantize(images["train"][:512], 4, seed=0))
     variables = distribution.trainable_variables
-    optimizer = keras.optimizers.Adamax(learning_rate)
+    optimizer = keras.optimizers.Adamax(learning_rate, weight_decay=PRESET.weight_decay)
     optimizer.build([keras.Variable(v, name=f"v{i}") for i, v in enumerate(variables)])
     averages = [tf.Variable(v) for v in variables]
     log_prob = tf.function(distribution.log_prob)
@@ -112,7 +111,9 @@ def train(
             loss = tf.reduce_mean(bits)
         optimizer.apply(tape.gradient(loss, variables))
         for average, variable in zip(averages, variables, strict=True):
-            average.assign(EMA_MOMENTUM * average + (1 - EMA_MOMENTUM) * variable)
+            average.assign(
+                PRESET.ema_momentum * average + (1 - PRESET.ema_momentum) * variable
+            )
         return loss
 
     def with_averages(function: Callable[[], np.ndarray]) -> np.ndarray:
@@ -124,21 +125,22 @@ def train(
             variable.assign(value)
         return result
 
+    optimizer.learning_rate.assign(0.0)
     started = time.perf_counter()
     step(next(data), tf.constant(0))
     first_step = time.perf_counter() - started
     for average, variable in zip(averages, variables, strict=True):
         average.assign(variable)
-    steps_per_epoch = len(images["train"]) // BATCH_SIZE
+    steps_per_epoch = len(images["train"]) // PRESET.batch_size
     best = {"validation": np.inf, "first step, s": first_step}
     spent = cpu = number = 0.0
     while spent < seconds:
         wall_start, cpu_start = time.perf_counter(), time.process_time()
         for _ in range(steps_per_epoch):
             number += 1
-            optimizer.learning_rate.assign(
-                learning_rate * 0.5 * (1 + np.cos(np.pi * min(spent / seconds, 1)))
-            )
+            decay = 0.5 * (1 + np.cos(np.pi * min(spent / seconds, 1)))
+            warm_up = min(number / PRESET.warmup_steps, 1)
+            optimizer.learning_rate.assign(learning_rate * decay * warm_up)
             step(next(data), tf.constant(int(number)))
         spent += time.perf_counter() - wall_start
         cpu += time.process_time() - cpu_start

@@ -75,7 +75,8 @@ def as_parameter(
     if isinstance(getattr(value, "value", None), tf.Variable):
         value = value.value  # a Keras variable: the `tf.Variable` that it wraps
     if not isinstance(value, tf.Variable | tfp.util.DeferredTensor):
-        value = tf.convert_to_tensor(value, dtype_hint=dtype)
+        hint = None if hasattr(value, "dtype") else dtype  # arrays keep their own
+        value = tf.convert_to_tensor(value, dtype_hint=hint)
     ndims = len(event_shape)
     if value.shape.rank is not None and (
         value.shape.rank < ndims

@@ -28,5 +28,4 @@ def apply_to_flat_batch(
     y = function(tf.reshape(x, [-1, *event_shape]))
     leading = x.shape[:-3]
     known = leading if leading.is_fully_defined() else tf.shape(x)[:-3]
-    flat = tf.reshape(y, tf.concat([known, tf.shape(y)[1:]], axis=0))
-    return tf.ensure_shape(flat, leading.concatenate(y.shape[1:]))
+    return tf.reshape(y, tf.concat([known, tf.shape(y)[1:]], axis=0))

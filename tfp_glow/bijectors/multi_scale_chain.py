@@ -241,5 +241,4 @@ def _reshape_event(x: tf.Tensor, event_ndims: int, shape: Sequence[int]) -> tf.T
     if leading.rank == 1:
         return tf.reshape(x, [-1, *shape])
     known = leading if leading.is_fully_defined() else tf.shape(x)[: leading.rank]
-    y = tf.reshape(x, tf.concat([known, shape], axis=0))
-    return tf.ensure_shape(y, leading.concatenate(shape))
+    return tf.reshape(x, tf.concat([known, shape], axis=0))
