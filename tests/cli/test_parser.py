@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tfp_glow.cli import evaluate, main
+from tfp_glow.presets import PRESETS
 from tfp_glow.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -143,8 +144,19 @@ def test_no_run_folder(capsys, tmp_path, command):
 def test_presets(capsys):
     assert main(["presets"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    digits = next(row for row in rows if row.startswith("digits "))
-    assert digits.split()[:7] == ["digits", "2", "8", "64", "64", "60", "0.002"]
+    assert [row.split()[0] for row in rows[-len(PRESETS) :]] == list(PRESETS)
+    for row, (name, preset) in zip(rows[-len(PRESETS) :], PRESETS.items(), strict=True):
+        model = preset.model
+        expected = [
+            name,
+            model["num_levels"],
+            model["num_steps"],
+            model["hidden_channels"],
+            preset.batch_size,
+            preset.epochs,
+            preset.learning_rate,
+        ]
+        assert row.split()[:7] == [str(number) for number in expected]
 
 
 def test_interrupt(capsys, monkeypatch):
