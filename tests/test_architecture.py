@@ -19,6 +19,7 @@ ORDER = [
     "dequantization",
     "data",
     "networks",
+    "user_network",
     "bijectors",
     "distributions",
     "_inputs",

@@ -219,3 +219,28 @@ def test_rejects_what_it_cannot_train():
         model.fit(vectors(), sample_weight=np.ones(512), verbose=0)
     with pytest.raises(NotImplementedError, match="save_weights"):
         model.get_config()
+
+
+def test_float64_arrays_and_targets_anywhere():
+    x = vectors().astype("float64")  # what numpy makes unasked
+    model = tfg.FlowModel(vector_distribution())
+    model.fit(x, epochs=1, verbose=0)
+    assert tfg.bijectors.is_initialized(model.distribution)
+    for call in (
+        lambda: model.evaluate(x, np.zeros(512), verbose=0),
+        lambda: model.fit(x, validation_data=(x, np.zeros(512)), verbose=0),
+    ):
+        with pytest.raises(ValueError, match="Received: targets"):
+            call()
+    with pytest.raises(ValueError, match="Received: metrics="):
+        model.compile(metrics=["mae"])
+
+
+def test_initialize_forgets_what_was_cached():
+    bijector = tfg.ActNormBijector(4)
+    x = tf.constant(vectors())
+    before = bijector.inverse(x)
+    tfg.initialize(bijector, x)
+    after = bijector.inverse(x)  # the very tensor
+    np.testing.assert_allclose(tf.reduce_mean(after, 0), np.zeros(4), atol=1e-4)
+    np.testing.assert_array_equal(before, x)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
+from tfp_glow.networks import GlowNetwork
 
 SHARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
 SMALL = {"num_levels": 2, "num_steps": 2, "hidden_channels": 8, "seed": 1}
@@ -417,3 +418,44 @@ def test_rejects_arguments(kwargs, error, message):
 def test_rejects_latents_of_another_size(model):
     with pytest.raises(ValueError, match=r"\[B, 64\]. Received: shape=\(2, 63\)"):
         model.decode(np.zeros([2, 63]))
+
+
+def test_rejects_labels_and_temperatures_of_another_number(model, conditional):
+    with pytest.raises(ValueError, match=r"shape \[4\].*Received: .*shape=\(1,\)"):
+        conditional.log_prob(images(4), [1])
+    with pytest.raises(ValueError, match=r"shape \[4\].*Received: .*shape=\(3,\)"):
+        conditional.sample(4, labels=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"one number or 4.*Received: shape=\(3,\)"):
+        model.sample(4, temperature=[1.0, 0.5, 0.2])
+    with pytest.raises(ValueError, match="Received: num_noise_samples=0"):
+        model.bits_per_dim(images(4), num_noise_samples=0)
+    late = np.concatenate([labels(), [3]])  # not in the first batch
+    with pytest.raises(ValueError, match="labels from 0 to 3"):
+        conditional.fit(images(97), late, verbose=0)
+
+
+def test_counts_from_numpy():
+    counts = {"num_classes": labels().max() + 1, "hidden_channels": np.int32(8)}
+    model = tfg.GlowModel((8, 8, 1), **(SMALL | counts))
+    assert keras.saving.serialize_keras_object(model)["config"]["num_classes"] == 3
+
+
+def test_predict_takes_labels(conditional):
+    x, y = images(), labels()
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(96)
+    np.testing.assert_allclose(
+        conditional.predict(dataset, verbose=0),
+        conditional.log_prob(x, y, seed=0),
+        rtol=1e-5,
+    )
+
+
+def test_networks_of_ours_from_network_fn_are_initialised():
+    def network_fn(channels_in: int, channels_out: int) -> GlowNetwork:
+        return GlowNetwork(channels_in, channels_out, hidden_channels=8, seed=0)
+
+    model = tfg.GlowModel((8, 8, 1), network_fn=network_fn, **SMALL)
+    model.fit(images(), epochs=1, verbose=0)
+    assert tfg.bijectors.is_initialized(model.distribution)
+    networks = model.glow.levels[0].networks
+    assert np.any(networks[1].parameters["shift_1"] != 0)

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tfp_glow.networks import (
     EdgeConv,
     GlowNetwork,
-    UserNetwork,
     standardizing_parameters,
 )
+from tfp_glow.user_network import UserNetwork
 
 
 def random_images(*shape):

@@ -1,6 +1,7 @@
 """Checks of arguments that more than one file makes, and their messages."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -12,7 +13,7 @@ Parameter = tf.Tensor | tf.Variable | tfp.util.DeferredTensor
 
 def check_positive_integer(name: str, value: int) -> None:
     """Raises `ValueError` unless `value` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}."
         )

@@ -39,12 +39,15 @@ def check_images(images: tf.Tensor, event_shape: tuple[int, int, int]) -> tf.Ten
     return images
 
 
-def check_labels(labels: tf.Tensor | None, num_classes: int | None) -> tf.Tensor | None:
+def check_labels(
+    labels: tf.Tensor | None, num_classes: int | None, num_images: int | None = None
+) -> tf.Tensor | None:
     """Labels as a tensor.
 
     Args:
         labels: Integers `[B]`, or none for a model without classes.
         num_classes: Number of the model's classes, or none.
+        num_images: How many there must be, where it is known.
 
     Returns:
         The labels.
@@ -65,10 +68,10 @@ def check_labels(labels: tf.Tensor | None, num_classes: int | None) -> tf.Tensor
             "Received: none. Pass them after the images, as Keras's `y`."
         )
     labels = tf.convert_to_tensor(labels)
-    if not labels.dtype.is_integer or labels.shape.rank not in (None, 1):
+    if not labels.dtype.is_integer or not labels.shape.is_compatible_with([num_images]):
         raise ValueError(
-            "`labels` must be integers of shape [B]. Received: "
-            f"dtype={labels.dtype.name}, shape={labels.shape}."
+            f"`labels` must be integers of shape [{num_images or 'B'}], one an image. "
+            f"Received: dtype={labels.dtype.name}, shape={labels.shape}."
         )
     known = tf.get_static_value(labels)
     if known is not None and known.size:

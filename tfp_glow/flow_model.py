@@ -82,8 +82,9 @@ class FlowModel(keras.Model):
         sample_weight: tf.Tensor | None = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """Mean negative log-likelihood in nats; the targets `y` are not used."""
-        del x, y, training
+        """Mean negative log-likelihood in nats; there are no targets `y`."""
+        del x, training
+        _reject_targets(y)
         return self._mean_over_batch(-y_pred, sample_weight)
 
     def _mean_over_batch(
@@ -92,7 +93,9 @@ class FlowModel(keras.Model):
         """Mean over the batch, as this replica's share of the sum over replicas."""
         if sample_weight is not None:
             losses *= tf.cast(sample_weight, losses.dtype)
-        return tf.reduce_mean(losses) / self.distribute_strategy.num_replicas_in_sync
+        num_examples = tf.cast(tf.maximum(tf.size(losses), 1), losses.dtype)
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        return tf.reduce_sum(losses) / num_examples / num_replicas
 
     def compile(
         self,
@@ -111,13 +114,15 @@ class FlowModel(keras.Model):
             **kwargs: What `keras.Model.compile` takes besides.
 
         Raises:
-            ValueError: If a `loss` is given.
+            ValueError: If a `loss` or metrics are given.
         """
-        if kwargs.get("loss") is not None:
-            raise ValueError(
-                "The loss is the negative log-likelihood, and cannot be chosen. "
-                f"Received: loss={kwargs['loss']!r}. Leave `loss` out."
-            )
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    "The loss is the negative log-likelihood, and cannot be chosen; "
+                    "there are no targets for metrics. "
+                    f"Received: {name}={kwargs[name]!r}. Leave `{name}` out."
+                )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False
@@ -177,19 +182,15 @@ class FlowModel(keras.Model):
     def _check_data(self, batch: tuple) -> None:
         """Raises before training where a batch cannot be trained on."""
         _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if y is not None:
-            raise ValueError(
-                "A `FlowModel` trains on x alone. Received: targets y as well. Pass "
-                "`fit(x)`, or map the data set to x."
-            )
+        _reject_targets(y)
 
     def _initialize_from(self, batch: tuple) -> None:
         """Data-dependent initialisation of whatever has not had it."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         bijector = getattr(self.distribution, "bijector", None)
         if bijector is not None:
-            x = tf.convert_to_tensor(x)
-            initialize_bijector(bijector, x, only_new=True)
+            dtype = bijector.dtype or tf.as_dtype(self.variable_dtype)
+            initialize_bijector(bijector, tf.cast(x, dtype), only_new=True)
 
     def get_config(self) -> dict[str, Any]:
         """Raises: a distribution in general cannot be written to a file.
@@ -201,6 +202,14 @@ class FlowModel(keras.Model):
             "A `FlowModel` of somebody's own distribution cannot be written to a "
             "`.keras` file: Keras would not know how to build it again. Use "
             "`save_weights` and `load_weights`, or a `GlowModel`."
+        )
+
+
+def _reject_targets(y: Any) -> None:
+    if y is not None:
+        raise ValueError(
+            "A `FlowModel` trains on x alone. Received: targets y as well. Pass x, or "
+            "map the data set to x."
         )
 
 
@@ -229,9 +238,8 @@ def _first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
     if x is None or len(x) == 0:
         return None
     indices = np.unique(np.linspace(0, len(x) - 1, batch_size).astype(int))
-    parts = [
-        tf.gather(tf.convert_to_tensor(part), indices)
+    return tuple(
+        tf.gather(part, indices) if tf.is_tensor(part) else np.asarray(part)[indices]
         for part in (x, y)
         if part is not None
-    ]
-    return tuple(parts)
+    )

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import check_choice
+from tfp_glow._inputs import check_labels
 from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
@@ -85,9 +87,9 @@ class GlowModel(ImageFlow, FlowModel):
             )
         check_choice("dequantization", dequantization, ["uniform", "variational"])
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        if policy.compute_dtype != policy.variable_dtype:
+        if policy.name not in ("float32", "float64"):
             raise NotImplementedError(
-                "Mixed precision is not in this version. Received: "
+                "Mixed and half precision are not in this version. Received: "
                 f"dtype={policy.name!r}. Use 'float32' or 'float64'."
             )
         glow = Glow(
@@ -97,12 +99,16 @@ class GlowModel(ImageFlow, FlowModel):
             **glow_arguments,
         )
         super().__init__(glow_distribution(glow), name=name, dtype=policy)
-        self._config = {
+        config = {
             "event_shape": tuple(glow.event_shape),
             "num_bits": num_bits,
             "dequantization": dequantization,
             "seed": seed,
             **glow_arguments,
+        }
+        self._config = {
+            key: int(value) if isinstance(value, np.integer) else value
+            for key, value in config.items()
         }
         self.num_bits = num_bits
         self._seed = seed or 0
@@ -150,6 +156,19 @@ class GlowModel(ImageFlow, FlowModel):
     def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One step of Keras's own, with the same noise for every model and time."""
         return super().test_step(self._with_noise(data, -1, self._bits_per_dim.count))
+
+    def predict_step(self, data: tuple) -> tf.Tensor:
+        """Log-probability of images, also of those that come with labels."""
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(images if labels is None else {"images": images, "labels": labels})
+
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Trains: `FlowModel.fit`, after a look at all labels that are given."""
+        if y is not None:
+            check_labels(y, self.glow.num_classes)
+        return super().fit(x, y, *args, **kwargs)
 
     def _with_noise(self, data: tuple, seed: int, counter: tf.Tensor) -> tuple:
         """Packs images, labels and a seed for `call`."""

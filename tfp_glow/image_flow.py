@@ -5,6 +5,7 @@ from math import log, prod
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow._checks import check_positive_integer
 from tfp_glow._inputs import check_images, check_labels, check_latents
 from tfp_glow.bijectors import Glow
 from tfp_glow.dequantization import (
@@ -90,6 +91,7 @@ class ImageFlow:
             TypeError: If `images` is not `uint8`.
             ValueError: If shapes or labels do not fit the model.
         """
+        check_positive_integer("num_noise_samples", num_noise_samples)
         images, labels = self._check(images, labels)
         first, second = tf.unstack(as_seed(seed))
         log_probs = [
@@ -141,7 +143,9 @@ class ImageFlow:
             ValueError: If shapes or labels do not fit the model.
         """
         latents = check_latents(latents, self.event_shape, self.glow.dtype)
-        return self._decode(latents, check_labels(labels, self.glow.num_classes))
+        return self._decode(
+            latents, check_labels(labels, self.glow.num_classes, latents.shape[0])
+        )
 
     def sample(
         self,
@@ -165,13 +169,19 @@ class ImageFlow:
             ValueError: If a temperature is negative or not a number, or labels do not
                 fit the model.
         """
+        check_positive_integer("num_samples", num_samples)
         check_temperature(temperature)
         temperature = tf.convert_to_tensor(temperature, self.glow.dtype)
+        if not temperature.shape.is_compatible_with([num_samples][: temperature.ndim]):
+            raise ValueError(
+                f"`temperature` must be one number or {num_samples}, one a sample. "
+                f"Received: shape={temperature.shape}."
+            )
         latents = tf.random.stateless_normal(
             [num_samples, prod(self.event_shape)], as_seed(seed), dtype=self.glow.dtype
         )
-        if labels is not None:
-            labels = tf.broadcast_to(labels, [num_samples])
+        if labels is not None and tf.rank(labels) == 0:
+            labels = tf.fill([num_samples], labels)
         return self.decode(latents * temperature[..., tf.newaxis], labels)
 
     # The three maps, compiled once for any batch size.
@@ -200,7 +210,7 @@ class ImageFlow:
         self, images: tf.Tensor, labels: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         images = check_images(images, self.event_shape)
-        return images, check_labels(labels, self.glow.num_classes)
+        return images, check_labels(labels, self.glow.num_classes, images.shape[0])
 
 
 def label_kwargs(labels: tf.Tensor | None) -> dict[str, tf.Tensor]:

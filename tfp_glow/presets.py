@@ -42,7 +42,7 @@ PRESETS: dict[str, Preset] = {
     "digits": Preset(
         description="8 x 8 handwritten digits, in minutes on a CPU",
         model={"num_levels": 2, "num_steps": 16, "hidden_channels": 128},
-        epochs=45,
+        epochs=60,
         learning_rate=2e-3,
         warmup_steps=50,
         weight_decay=0.1,

@@ -48,3 +48,18 @@ def test_large_scales_lose_no_digits():
     )
     x = tf.constant([[[[100.0, 0.0]]]])
     np.testing.assert_array_equal(step.inverse(x), tf.zeros_like(x))
+
+
+def test_any_bijector_is_a_permutation_with_its_own_log_det():
+    step = GlowStep(
+        tfg.ActNormBijector(2, raw_log_scale=tf.constant([0.1, -0.2])),
+        tfb.Scale(3.0),
+        tfg.GlowAdditiveCoupling(2, hidden_channels=4),
+    )
+    x = tf.ones([1, 2, 2, 2])
+    expected = 4 * 3 * (0.1 - 0.2) - 8 * np.log(3.0)
+    actual = step.inverse_log_det_jacobian(x, 3)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    z = tf.identity(step.inverse(x))
+    np.testing.assert_allclose(step.forward(z), x, rtol=1e-5)
+    np.testing.assert_allclose(step.forward_log_det_jacobian(z, 3), -actual, rtol=1e-5)

@@ -187,8 +187,14 @@ def test_sample(run, capsys):
 
     other = run / "deep" / "other.png"
     assert main(["sample", str(run), *options, f"--output={other}"]) == 0
-    assert other.exists()
     np.testing.assert_array_equal(np.load(other.with_suffix(".npy")), images)
+    before = other.read_bytes()
+    again = ["sample", str(run), f"--output={other}"]
+    assert main(again) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert other.read_bytes() == before
+    assert main([*again, "--overwrite"]) == 0
+    assert other.read_bytes() != before
 
 
 def test_sample_at_temperature_zero_is_one_image(run):
@@ -278,6 +284,17 @@ def test_overwrite_replaces_a_run(run):
     assert read_json(run / "config.json")["seed"] == 7
     assert read_json(run / "metrics.json")["num_epochs"] == 1
     assert not (run / "samples-t0.7-seed0.png").exists()
+    assert not (run / ".replaced").exists()
+
+
+def test_overwrite_that_diverges_brings_the_old_run_back(run, capsys):
+    (run / "notes.txt").write_text("mine")
+    before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    train = ["train", "--dataset=digits", f"--output={run}", *TINY, "--overwrite"]
+    assert main([*train, "--learning-rate=1e30"]) == 1
+    assert "diverged" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+    assert not (run / ".replaced").exists()
 
 
 @pytest.mark.parametrize(

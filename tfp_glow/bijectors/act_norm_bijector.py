@@ -80,11 +80,11 @@ class ActNormBijector(OnePass):
                 initialized = tf.Variable(False, trainable=False, name="initialized")
             if shift is None:
                 shift = tf.Variable(tf.zeros([channels], dtype), name="shift")
+            self.shift = as_parameter("shift", shift, [channels], dtype)
             if raw_log_scale is None:
                 raw_log_scale = tf.Variable(
-                    tf.zeros([channels], shift.dtype), name="raw_log_scale"
+                    tf.zeros([channels], self.shift.dtype), name="raw_log_scale"
                 )
-            self.shift = as_parameter("shift", shift, [channels], dtype)
             self.raw_log_scale = as_parameter(
                 "raw_log_scale", raw_log_scale, [channels], dtype
             )

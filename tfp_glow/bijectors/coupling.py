@@ -7,7 +7,8 @@ import tensorflow as tf
 from tfp_glow._checks import check_even_channels, check_event, check_positive_integer
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
 from tfp_glow.bijectors.one_pass import OnePass
-from tfp_glow.networks import EdgeConv, GlowNetwork, UserNetwork
+from tfp_glow.networks import GlowNetwork
+from tfp_glow.user_network import as_network
 
 __all__ = ["Coupling"]
 
@@ -57,8 +58,8 @@ class Coupling(OnePass):
                 seed=seed,
                 dtype=dtype,
             )
-        elif not isinstance(network, GlowNetwork | EdgeConv | UserNetwork):
-            network = UserNetwork(network, channels // 2, channels_out, dtype=dtype)
+        else:
+            network = as_network(network, channels // 2, channels_out, dtype=dtype)
         self.network = network
         self._channels = channels
         # `copy` builds from `parameters`: without this a copy is untrained.

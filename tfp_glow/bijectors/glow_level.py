@@ -16,7 +16,8 @@ from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.squeeze import Squeeze
-from tfp_glow.networks import GlowNetwork, UserNetwork
+from tfp_glow.networks import GlowNetwork
+from tfp_glow.user_network import UserNetwork, as_network
 
 tfb = tfp.bijectors
 
@@ -123,7 +124,7 @@ class GlowLevel(OnePass):
             self._squeeze = Squeeze()
             if network_fn is not None and networks is None:
                 networks = [
-                    UserNetwork(
+                    as_network(
                         network_fn(channels_in, channels_out),
                         channels_in,
                         channels_out,

@@ -84,29 +84,35 @@ class GlowStep(OnePass):
             scale = tf.exp(self.act_norm.log_scale)
             matrix = scale[..., tf.newaxis] * self.permutation.matrix()
             y = mix_channels(x + self.act_norm.shift, matrix)
+            log_det = self._folded_log_det(x)
         else:
-            y = self.permutation.inverse(self.act_norm.inverse(x))
+            h = self.act_norm.inverse(x)
+            y = self.permutation.inverse(h)
+            log_det = self.act_norm.inverse_log_det_jacobian(x, 3)
+            log_det += self.permutation.inverse_log_det_jacobian(h, 3)
         z = self.coupling.inverse(y)
-        log_det = self.coupling.inverse_log_det_jacobian(y, event_ndims=3)
-        return z, log_det + self._linear_log_det(x)
+        return z, log_det + self.coupling.inverse_log_det_jacobian(y, 3)
 
     def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(z, [None, None, None], self.name)
         y = self.coupling.forward(z)
-        log_det = self.coupling.forward_log_det_jacobian(z, event_ndims=3)
+        log_det = self.coupling.forward_log_det_jacobian(z, 3)
         if isinstance(self.permutation, LUInvertibleConv):
             scale = tf.exp(-self.act_norm.log_scale)
             matrix = self.permutation.inverse_matrix() * scale[..., tf.newaxis, :]
             x = mix_channels(y, matrix) - self.act_norm.shift
+            log_det -= self._folded_log_det(z)
         else:
-            x = self.act_norm.forward(self.permutation.forward(y))
-        return x, log_det - self._linear_log_det(z)
+            h = self.permutation.forward(y)
+            x = self.act_norm.forward(h)
+            log_det += self.permutation.forward_log_det_jacobian(y, 3)
+            log_det += self.act_norm.forward_log_det_jacobian(h, 3)
+        return x, log_det
 
-    def _linear_log_det(self, x: tf.Tensor) -> tf.Tensor:
-        """Inverse log-determinant of act-norm and permutation: the same for all x."""
+    def _folded_log_det(self, x: tf.Tensor) -> tf.Tensor:
+        """Inverse log-determinant of act-norm and convolution: the same for all x."""
         log_det = tf.reduce_sum(self.act_norm.log_scale, axis=-1)
-        if isinstance(self.permutation, LUInvertibleConv):
-            log_det += tf.reduce_sum(self.permutation.log_diag, axis=-1)
+        log_det += tf.reduce_sum(self.permutation.log_diag, axis=-1)
         height, width = x.shape[-3:-1]
         if height is None or width is None:
             num_pixels = tf.reduce_prod(tf.shape(x)[-3:-1])

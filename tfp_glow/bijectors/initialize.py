@@ -55,7 +55,13 @@ def initialize(
         raise ValueError(
             f"`x` must hold at least one example. Received: shape={x.shape}."
         )
-    initialize_bijector(bijector, x, only_new=False, **kwargs)
+    if bijector.dtype is not None:
+        x = tf.cast(x, bijector.dtype)
+    # What TFP has cached for this very tensor is about to be wrong.
+    initialize_bijector(bijector, tf.identity(x), only_new=False, **kwargs)
+    for module in (bijector, *bijector.submodules):
+        if isinstance(module, tfb.Bijector):
+            module._cache.clear()
     if not is_initialized(bijector):
         warnings.warn(
             f"{bijector.name} holds act-norms inside bijectors that `initialize` "

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     trained = load_run(arguments.run_folder)
     dataset = trained.config["dataset"]
-    data_dir = arguments.data_dir or trained.config["data_dir"]
+    data_dir = arguments.data_dir or trained.config.get("data_dir")
     info = data.describe(dataset, data_dir=data_dir)
     split = arguments.split or held_out_split(info)
     images, labels = data.load_arrays(

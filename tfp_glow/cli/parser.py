@@ -127,6 +127,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="the PNG file; the .npy file lies beside it (default: in the run folder)",
     )
+    sample.add_argument(
+        "--overwrite", action="store_true", help="replace the files of --output"
+    )
 
     export = add("export", "write a SavedModel that plain TensorFlow loads and serves")
     _add_run(export)

@@ -19,12 +19,25 @@ __all__ = [
     "check_writable",
     "load_run",
     "save_model",
+    "end_run",
     "start_run",
     "write_json",
 ]
 
 FORMAT_VERSION = 1
 """Of `config.json`; a later one may not be readable here."""
+
+_WRITTEN = (
+    "config.json",
+    "model.keras",
+    "metrics.json",
+    "history.csv",
+    "logs",
+    "samples.png",
+    "training.png",
+    "samples-*",
+)
+_REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
@@ -106,15 +119,34 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
 
 
 def start_run(path: Path, config: Mapping[str, Any]) -> None:
-    """Empties a folder that `check_writable` let pass and writes the configuration."""
+    """Puts an earlier run aside, where there is one, and writes the configuration."""
     path.mkdir(parents=True, exist_ok=True)
-    # Not the folder itself, which may be a link or somebody's working directory.
-    for child in path.iterdir():
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
+    end_run(path)  # of a run that was killed
+    for child in _written(path):
+        (path / _REPLACED).mkdir(exist_ok=True)
+        child.rename(path / _REPLACED / child.name)
     write_json(path / "config.json", config)
+
+
+def end_run(path: Path) -> None:
+    """Discards the run that was put aside, or brings it back if no model was saved."""
+    replaced = path / _REPLACED
+    if not replaced.exists():
+        return
+    if not (path / "model.keras").exists():
+        for child in _written(path):
+            if child.is_dir():
+                shutil.rmtree(child)
+            else:
+                child.unlink()
+        for child in replaced.iterdir():
+            child.rename(path / child.name)
+    shutil.rmtree(replaced)
+
+
+def _written(path: Path) -> list[Path]:
+    """What of a folder's content a run and its commands have written."""
+    return [c for c in path.iterdir() if any(c.match(name) for name in _WRITTEN)]
 
 
 def save_model(model: GlowModel, file: Path) -> None:

@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments: The options of the command.
 
     Raises:
+        FileExistsError: If a file named by `--output` is there.
         FileNotFoundError: If there is no run.
         ValueError: If the temperature or the label cannot be, or the run is damaged.
     """
@@ -38,8 +39,15 @@ def run(arguments: argparse.Namespace) -> None:
     grid = arguments.output or trained.path / name
     if grid.suffix.lower() != ".png":
         grid = grid.with_name(f"{grid.name}.png")
-    grid.parent.mkdir(parents=True, exist_ok=True)
     array = grid.with_suffix(".npy")
+    if arguments.output and not arguments.overwrite:
+        for file in (grid, array):
+            if file.exists():
+                raise FileExistsError(
+                    f"{file} is there already. Name another file with --output, or "
+                    "replace it with --overwrite."
+                )
+    grid.parent.mkdir(parents=True, exist_ok=True)
     image_grid(images[:_MAX_SHOWN]).savefig(grid)
     np.save(array, images)
     print(grid)

@@ -24,6 +24,7 @@ from tfp_glow.cli.report import run_report
 from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
     check_writable,
+    end_run,
     start_run,
     write_json,
 )
@@ -89,14 +90,17 @@ def run(arguments: argparse.Namespace) -> None:
     model.summary()
 
     started = time.perf_counter()
-    best, history = fit_best(
-        model,
-        train,
-        validation,
-        settings,
-        arguments.output,
-        on_start=lambda: start_run(arguments.output, config),
-    )
+    try:
+        best, history = fit_best(
+            model,
+            train,
+            validation,
+            settings,
+            arguments.output,
+            on_start=lambda: start_run(arguments.output, config),
+        )
+    finally:
+        end_run(arguments.output)
     seconds = time.perf_counter() - started
     model = best.model_of_best
     metrics = {

@@ -1,0 +1,137 @@
+"""Anybody's callable as a coupling network: built once, its variables found."""
+
+from collections.abc import Callable
+from functools import partial
+from types import MethodType
+
+import tensorflow as tf
+
+from tfp_glow.networks import EdgeConv, GlowNetwork
+
+__all__ = ["UserNetwork", "as_network"]
+
+
+class UserNetwork(tf.Module):
+    """Any callable as a coupling network; its variables are found and checked.
+
+    It is called once on zeros when this is made, which builds a Keras network. Keras
+    layers, `tf.Module`s, and objects or bound methods that hold them are searched for
+    variables. A flow needs the same function at every call, so it is called as for
+    inference: dropout does nothing and batch normalisation keeps its statistics.
+    Losses that layers add are not part of the likelihood and not used.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[tf.Tensor], tf.Tensor],
+        channels_in: int,
+        channels_out: int,
+        *,
+        spatial_shape: tuple[int, int] = (8, 8),
+        dtype: tf.DType = tf.float32,
+    ) -> None:
+        """Builds the network and finds its variables.
+
+        Args:
+            network: Maps `[B, H, W, channels_in]` to `[B, H, W, channels_out]`.
+            channels_in: Channels that it receives.
+            channels_out: Channels that it must return.
+            spatial_shape: Height and width of the image that it is built on.
+            dtype: Type of its input.
+
+        Raises:
+            TypeError: If `network` is not callable.
+            ValueError: If its output has another shape, or if it uses trainable
+                variables that cannot be found in it, for nobody would train them.
+        """
+        super().__init__(name="network")
+        if not callable(network):
+            raise TypeError(
+                "`network` must be callable: a Keras layer, a `tf.Module` or a "
+                f"function. Received: network={network!r}."
+            )
+        self.network = network
+        with tf.GradientTape() as tape:
+            x = tf.zeros([2, *spatial_shape, channels_in], dtype)
+            y = network(x)
+        expected = [2, *spatial_shape, channels_out]
+        if y.shape.as_list() != expected:
+            raise ValueError(
+                f"`network` must return {channels_out} channels: shape {expected} for "
+                f"an input of shape {x.shape.as_list()}. Received: an output of shape "
+                f"{y.shape.as_list()}. Change the channels of its last layer."
+            )
+        self.found_variables = _find_variables(network)
+        known = {id(variable) for variable in self.found_variables}
+        lost = [v.name for v in tape.watched_variables() if id(v) not in known]
+        if lost:
+            raise ValueError(
+                "`network` uses trainable variables that cannot be found in it, so "
+                f"that nothing would train them. Received: network={network!r}, which "
+                f"uses {lost}. Pass the Keras layer or `tf.Module` that owns them, "
+                "not a function that closes over it."
+            )
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Evaluates the network."""
+        return self.network(x)
+
+
+def as_network(
+    network: Callable[[tf.Tensor], tf.Tensor],
+    channels_in: int,
+    channels_out: int,
+    *,
+    spatial_shape: tuple[int, int] = (8, 8),
+    dtype: tf.DType = tf.float32,
+) -> GlowNetwork | EdgeConv | UserNetwork:
+    """A network of ours as it is, and any other callable as a `UserNetwork`.
+
+    Args:
+        network: Maps `[B, H, W, channels_in]` to `[B, H, W, channels_out]`.
+        channels_in: Channels that it receives.
+        channels_out: Channels that it must return.
+        spatial_shape: Height and width of the image that it is built on.
+        dtype: Type of its input.
+
+    Returns:
+        A `tf.Module` whose variables TFP finds.
+
+    Raises:
+        TypeError: If `network` is not callable.
+        ValueError: If its output or its variables are not as they must be.
+    """
+    if isinstance(network, GlowNetwork | EdgeConv | UserNetwork):
+        return network
+    return UserNetwork(
+        network, channels_in, channels_out, spatial_shape=spatial_shape, dtype=dtype
+    )
+
+
+def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variable]:
+    """All variables of a Keras layer, a `tf.Module`, or what holds such things."""
+    found: dict[int, tf.Variable] = {}
+    seen: dict[int, object] = {}  # holds the objects too, or an id could come again
+    waiting: list[object] = [network]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, tf.Variable):
+            found[id(value)] = value
+        elif isinstance(getattr(value, "value", None), tf.Variable):
+            waiting.append(value.value)  # a Keras variable wraps a `tf.Variable`
+        elif not isinstance(value, tf.Module) and hasattr(value, "variables"):
+            waiting.append(list(value.variables))  # a Keras layer knows all of its own
+        elif isinstance(value, MethodType):
+            waiting.append(value.__self__)
+        elif isinstance(value, partial):
+            waiting.extend([value.func, value.args, value.keywords])
+        elif type(value).__module__ != "builtins":  # functions hide their closures
+            waiting.extend(getattr(value, "__dict__", {}).values())
+    return list(found.values())
