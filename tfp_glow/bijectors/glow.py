@@ -256,4 +256,4 @@ def _check_available(
             f"`{name}`={value!r} is not in this version. Choose one of "
             f"{list(available)}."
         )
-    check_choice(name, value, [*available, *later])
+    check_choice(name, value, available)

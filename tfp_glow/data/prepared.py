@@ -58,7 +58,9 @@ class PreparedDataset:
             ImportError: If TFDS is not installed.
             ValueError: If there is no such set, or its images cannot be used.
         """
-        tfds = require("tensorflow_datasets", f"The data set {name!r}")
+        hint = suggestion(name, embedded)
+        purpose = f"Received: name={name!r}.{hint} If not, it" if hint else None
+        tfds = require("tensorflow_datasets", purpose or f"The data set {name!r}")
         try:
             self._builder = tfds.builder(name, data_dir=data_dir)
         except ValueError:
