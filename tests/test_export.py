@@ -58,7 +58,7 @@ def served(
     keras.utils.set_random_seed(0)
     model.fit(images, labels, epochs=3, verbose=0)
     if request.param:  # classes that differ clearly, as after a long training
-        kernel = model.glow.chain.top_prior.class_parameters["kernel"]
+        kernel = model.glow.chain.top_prior.class_prior.parameters["kernel"]
         kernel.assign(tf.random.stateless_normal(kernel.shape, [0, 0], stddev=0.5))
     model.export(folder / "model")
     given = {

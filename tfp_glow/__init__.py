@@ -15,6 +15,7 @@ from tfp_glow.dequantization import bits_per_dim, dequantize, quantize
 from tfp_glow.distributions import glow_distribution
 from tfp_glow.flow_model import FlowModel
 from tfp_glow.glow_model import GlowModel
+from tfp_glow.openai import load_openai_checkpoint
 from tfp_glow.version import __version__
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "dequantize",
     "glow_distribution",
     "initialize",
+    "load_openai_checkpoint",
     "quantize",
 ]

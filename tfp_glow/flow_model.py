@@ -1,6 +1,6 @@
 """A Keras model that trains any TFP distribution by maximum likelihood."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -57,7 +57,12 @@ class FlowModel(keras.Model):
             )
         super().__init__(name=name, autocast=False, **kwargs)
         self.distribution = distribution
-        for variable in distribution.variables:
+        self._add_variables(distribution.variables)
+        self.built = True
+
+    def _add_variables(self, variables: Iterable[tf.Variable]) -> None:
+        """Makes variables that exist already weights of the model."""
+        for variable in variables:
             # The wrapper holds the very same `tf.Variable`. Tracking it is private in
             # Keras; there is no public way to give a model a variable that exists.
             self._track_variable(
@@ -68,7 +73,6 @@ class FlowModel(keras.Model):
                     name=variable.name.split(":")[0].replace("/", "_"),
                 )
             )
-        self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Log-density of each example, `[B]`, in nats."""

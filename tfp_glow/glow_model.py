@@ -1,6 +1,7 @@
 """Glow as a Keras model: images in, images out."""
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
 from tfp_glow.distributions import glow_distribution
 from tfp_glow.export import export_saved_model
 from tfp_glow.flow_model import FlowModel
-from tfp_glow.image_flow import ImageFlow, label_kwargs
+from tfp_glow.image_flow import ImageFlow, cross_entropy_bits, label_kwargs
+from tfp_glow.networks import ScaledLinear
 from tfp_glow.summary import summary_table
 
 __all__ = ["GlowModel"]
@@ -58,6 +60,7 @@ class GlowModel(ImageFlow, FlowModel):
         *,
         num_bits: int = 8,
         dequantization: str = "uniform",
+        weight_y: float | None = None,
         seed: int | None = None,
         dtype: str | None = None,
         name: str = "glow_model",
@@ -69,6 +72,9 @@ class GlowModel(ImageFlow, FlowModel):
             event_shape: Shape of an image, `[H, W, C]`.
             num_bits: How many of an image's 8 bits are modelled, the highest ones.
             dequantization: `"uniform"`.
+            weight_y: Makes a classifier of the last level's output, and adds its
+                cross-entropy in bits, times this, to the loss. Needs `num_classes`.
+                Neither when not given.
             seed: Seed of the initial weights and of the training noise.
             dtype: `"float32"` or `"float64"`; Keras's default when not given.
             name: Name of the model.
@@ -86,6 +92,8 @@ class GlowModel(ImageFlow, FlowModel):
                 "`dequantization`='variational' is not in this version. Use 'uniform'."
             )
         check_choice("dequantization", dequantization, ["uniform", "variational"])
+        num_classes = glow_arguments.get("num_classes")
+        _check_weight_y(weight_y, num_classes)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         if policy.name not in ("float32", "float64"):
             raise NotImplementedError(
@@ -103,6 +111,7 @@ class GlowModel(ImageFlow, FlowModel):
             "event_shape": tuple(glow.event_shape),
             "num_bits": num_bits,
             "dequantization": dequantization,
+            "weight_y": weight_y,
             "seed": seed,
             **glow_arguments,
         }
@@ -113,17 +122,32 @@ class GlowModel(ImageFlow, FlowModel):
         self.num_bits = num_bits
         self._seed = seed or 0
         self._bits_per_dim = keras.metrics.Mean(name="bits_per_dim")
+        self.classifier = None
+        if weight_y is not None:
+            self.classifier = ScaledLinear(
+                glow.chain.level_shapes[-1][-1],
+                num_classes,
+                dtype=glow.dtype,
+                name="classifier",
+            )
+            self._add_variables(self.classifier.parameters.values())
+            self._weight_y = weight_y
+            self._label_bits = keras.metrics.Mean(name="label_bits")
 
     # What Keras asks of a model.
 
     def call(
         self, inputs: tf.Tensor | Sequence[tf.Tensor] | dict[str, tf.Tensor]
-    ) -> tf.Tensor:
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Log-probability of images, `[B]`, in nats.
 
         Args:
             inputs: Images; or `(images, labels)`; or a dictionary of `images`,
                 `labels` and `seed`. The noise is always the same without a seed.
+
+        Returns:
+            The log-probability; and the cross-entropy of the labels in bits, `[B]`, if
+            the model has a classifier.
         """
         if isinstance(inputs, list | tuple):
             inputs = dict(zip(["images", "labels"], inputs, strict=True))
@@ -131,7 +155,11 @@ class GlowModel(ImageFlow, FlowModel):
             inputs = {"images": inputs}
         images, labels = self._check(inputs["images"], inputs.get("labels"))
         seed = inputs.get("seed")
-        return self._log_prob(images, labels, as_seed(0 if seed is None else seed))
+        seed = as_seed(0 if seed is None else seed)
+        if self.classifier is None:
+            return self._log_prob(images, labels, seed)
+        log_prob, logits = self._log_prob_and_logits(images, labels, seed)
+        return log_prob, cross_entropy_bits(logits, labels)
 
     def compute_loss(
         self,
@@ -141,10 +169,14 @@ class GlowModel(ImageFlow, FlowModel):
         sample_weight: tf.Tensor | None = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """Mean bits/dim; labels, if any, are part of the inputs."""
+        """Mean bits/dim, and the weighted label bits; labels are part of the inputs."""
         del x, y, training
-        bits = to_bits_per_dim(y_pred, self.event_shape)
+        log_prob, label_bits = (y_pred, None) if tf.is_tensor(y_pred) else y_pred
+        bits = to_bits_per_dim(log_prob, self.event_shape)
         self._bits_per_dim.update_state(bits, sample_weight)
+        if label_bits is not None:
+            self._label_bits.update_state(label_bits, sample_weight)
+            bits += self._weight_y * label_bits
         return self._mean_over_batch(bits, sample_weight)
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
@@ -160,7 +192,10 @@ class GlowModel(ImageFlow, FlowModel):
     def predict_step(self, data: tuple) -> tf.Tensor:
         """Log-probability of images, also of those that come with labels."""
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self(images if labels is None else {"images": images, "labels": labels})
+        y_pred = self(
+            images if labels is None else {"images": images, "labels": labels}
+        )
+        return y_pred if tf.is_tensor(y_pred) else y_pred[0]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -261,3 +296,18 @@ class GlowModel(ImageFlow, FlowModel):
         export_saved_model(self, filepath)
         if kwargs.get("verbose"):
             keras.utils.io_utils.print_msg(f"Saved artifact at '{filepath}'.")
+
+
+def _check_weight_y(weight_y: float | None, num_classes: int | None) -> None:
+    if weight_y is None:
+        return
+    if not isinstance(weight_y, Real) or not 0 <= weight_y < float("inf"):
+        raise ValueError(
+            "`weight_y` must be a finite number of at least 0. Received: "
+            f"weight_y={weight_y!r}."
+        )
+    if num_classes is None:
+        raise ValueError(
+            "`weight_y` weighs a classifier's loss and needs `num_classes`. Received: "
+            f"weight_y={weight_y!r} without num_classes."
+        )

@@ -18,22 +18,24 @@ from tfp_glow.dequantization import (
     to_bits_per_dim,
 )
 from tfp_glow.distributions import check_temperature
+from tfp_glow.networks import ScaledLinear
 
 tfd = tfp.distributions
 
-__all__ = ["ImageFlow", "label_kwargs"]
+__all__ = ["ImageFlow", "cross_entropy_bits", "label_kwargs"]
 
 
 class ImageFlow:
     """The half of `GlowModel` that Keras has no part in.
 
     Everything done to pixels is `dequantize` and `quantize`; everything probabilistic
-    is `distribution`, of continuous images. Who inherits from this sets `distribution`
-    and `num_bits`.
+    is `distribution`, of continuous images. Who inherits from this sets `distribution`,
+    `num_bits` and `classifier`.
     """
 
     distribution: tfd.Distribution
     num_bits: int
+    classifier: ScaledLinear | None
 
     @property
     def glow(self) -> Glow:
@@ -100,6 +102,48 @@ class ImageFlow:
         ]
         log_prob = tf.reduce_logsumexp(log_probs, axis=0) - log(num_noise_samples)
         return to_bits_per_dim(log_prob, self.event_shape)
+
+    def class_logits(self, images: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
+        """What the model's classifier makes of images.
+
+        Args:
+            images: `uint8` `[B, H, W, C]`.
+            seed: Seed of the noise; new noise each time when not given.
+
+        Returns:
+            Unnormalised log-probabilities of the classes, `[B, num_classes]`.
+
+        Raises:
+            TypeError: If `images` is not `uint8`.
+            ValueError: If the model has no classifier, or shapes do not fit.
+        """
+        self._check_classifier()
+        # Of the output of the last level, which no label has any part in.
+        labels = tf.zeros(tf.shape(images)[:1], tf.int32)
+        images, labels = self._check(images, labels)
+        return self._log_prob_and_logits(images, labels, as_seed(seed))[1]
+
+    def label_bits(
+        self, images: tf.Tensor, labels: tf.Tensor, seed: Seed | None = None
+    ) -> tf.Tensor:
+        """Cross-entropy of labels under the model's classifier.
+
+        Args:
+            images: `uint8` `[B, H, W, C]`.
+            labels: Integers `[B]`.
+            seed: Seed of the noise; new noise each time when not given.
+
+        Returns:
+            `-log2 p(label | image)`, `[B]`.
+
+        Raises:
+            TypeError: If `images` is not `uint8`.
+            ValueError: If the model has no classifier, or shapes or labels do not fit.
+        """
+        self._check_classifier()
+        images, labels = self._check(images, labels)
+        logits = self._log_prob_and_logits(images, labels, as_seed(seed))[1]
+        return cross_entropy_bits(logits, labels)
 
     def encode(
         self,
@@ -185,7 +229,7 @@ class ImageFlow:
             labels = tf.fill([num_samples], labels)
         return self.decode(latents * temperature[..., tf.newaxis], labels)
 
-    # The three maps, compiled once for any batch size.
+    # The maps, compiled once for any batch size.
 
     @tf.function(reduce_retracing=True)
     def _log_prob(
@@ -194,6 +238,17 @@ class ImageFlow:
         x = self._dequantize(images, seed)
         log_prob = self.distribution.log_prob(x, bijector_kwargs=label_kwargs(labels))
         return discrete_log_prob(log_prob, self.event_shape, self.num_bits)
+
+    @tf.function(reduce_retracing=True)
+    def _log_prob_and_logits(
+        self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        x = self._dequantize(images, seed)
+        log_prob = self.distribution.log_prob(x, bijector_kwargs={"labels": labels})
+        z = self.glow.inverse(x, labels=labels)  # from TFP's cache
+        top = self.glow.last_level_output(z, labels)
+        logits = self.classifier(tf.reduce_mean(top, axis=[1, 2]))
+        return discrete_log_prob(log_prob, self.event_shape, self.num_bits), logits
 
     @tf.function(reduce_retracing=True)
     def _encode(self, x: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
@@ -207,11 +262,26 @@ class ImageFlow:
     def _dequantize(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return dequantize(images, self.num_bits, seed, dtype=self.glow.dtype)
 
+    def _check_classifier(self) -> None:
+        if self.classifier is None:
+            raise ValueError(
+                "This model has no classifier. Make it with `num_classes` and "
+                "`weight_y`, the weight of the labels' cross-entropy in the loss."
+            )
+
     def _check(
         self, images: tf.Tensor, labels: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         images = check_images(images, self.event_shape)
         return images, check_labels(labels, self.glow.num_classes, images.shape[0])
+
+
+def cross_entropy_bits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """`-log2 p(label)` for logits `[B, num_classes]` and labels `[B]`."""
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.cast(labels, tf.int64), logits
+    )
+    return nats / log(2.0)
 
 
 def label_kwargs(labels: tf.Tensor | None) -> dict[str, tf.Tensor]:

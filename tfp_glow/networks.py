@@ -11,6 +11,7 @@ __all__ = [
     "LOG_SCALE_FACTOR",
     "EdgeConv",
     "GlowNetwork",
+    "ScaledLinear",
     "standardizing_parameters",
 ]
 
@@ -161,6 +162,63 @@ class EdgeConv(_ParameterModule):
         """Evaluates the convolution."""
         p = self._tensors()
         return _conv(x, p["kernel"], p["bias"], p["raw_log_scale"])
+
+
+class ScaledLinear(_ParameterModule):
+    """A linear map that starts at zero: `(x W + bias) * exp(3 raw_log_scale)`.
+
+    openai/glow's `linear_zeros`, for what depends on a class or predicts one.
+
+    Shapes:
+        input `[..., channels_in]`, output `[..., channels_out]`.
+
+    Example:
+        >>> ScaledLinear(10, 96).of_class([7, 3]).shape
+        TensorShape([2, 96])
+
+    References:
+        https://github.com/openai/glow, `tfops.py`.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        parameters: dict[str, Parameter] | None = None,
+        dtype: tf.DType = tf.float32,
+        name: str = "scaled_linear",
+    ) -> None:
+        """Creates the variables, or takes the parameters that are given.
+
+        Args:
+            channels_in: Channels of the input.
+            channels_out: Channels of the output.
+            parameters: `kernel`, `bias` and `raw_log_scale`.
+            dtype: Type of new variables.
+            name: Name of the module.
+        """
+        super().__init__(
+            parameters,
+            lambda: {
+                "kernel": tf.zeros([channels_in, channels_out], dtype),
+                "bias": tf.zeros([channels_out], dtype),
+                "raw_log_scale": tf.zeros([channels_out], dtype),
+            },
+            name,
+        )
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Evaluates the map."""
+        return self._scale(tf.tensordot(x, self.parameters["kernel"], 1))
+
+    def of_class(self, labels: tf.Tensor) -> tf.Tensor:
+        """Evaluates the map on one-hot labels: integers `[...]` below `channels_in`."""
+        return self._scale(tf.gather(self.parameters["kernel"], labels))
+
+    def _scale(self, product: tf.Tensor) -> tf.Tensor:
+        scale = tf.exp(LOG_SCALE_FACTOR * self.parameters["raw_log_scale"])
+        return (product + self.parameters["bias"]) * scale
 
 
 class GlowNetwork(_ParameterModule):

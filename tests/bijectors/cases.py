@@ -219,5 +219,8 @@ CASES: dict[str, Case] = {
     "glow-classes_shuffle": Case(
         partial(glow, num_classes=3, permutation="shuffle", num_steps=1), (4, 4, 1), 3
     ),
+    "glow-classes_alone": Case(
+        partial(glow, num_classes=3, learn_top_prior=False, num_steps=1), (4, 4, 1), 3
+    ),
     "glow-network_fn": Case(keras_glow, (4, 4, 1)),
 }

@@ -219,11 +219,6 @@ def test_rejects_labels(num_classes, kwargs, message, direction):
         ({"event_shape": (4, 4)}, ValueError, r"three positive numbers.*\(4, 4\)"),
         ({"event_shape": (4, 4, None)}, ValueError, r"three positive.*None"),
         ({"event_shape": (4, 4, 0)}, ValueError, r"three positive numbers.*0\)"),
-        (
-            {"num_classes": 3, "learn_top_prior": False},
-            ValueError,
-            r"num_classes=3 with learn_top_prior=False\. Leave `learn_top_prior`",
-        ),
         ({"num_classes": 0}, ValueError, r"`num_classes` must be a positive integer"),
         ({"num_levels": 0}, ValueError, r"`num_levels` must be a positive integer"),
         ({"num_steps": 1.5}, ValueError, r"`num_steps` must be a positive integer"),

@@ -32,7 +32,7 @@ def test_class_is_added_to_the_shared_prior():
     prior = perturbed(num_classes=3)
     x = random_images(3, 2, 2, 2)
     labels = [2, 0, 2]
-    p = {key: value.numpy() for key, value in prior.class_parameters.items()}
+    p = {key: value.numpy() for key, value in prior.class_prior.parameters.items()}
     h = (p["kernel"][labels] + p["bias"]) * np.exp(3 * p["raw_log_scale"])
     h = h[:, None, None] + prior.prior(tf.zeros([1, 2, 2, 0], tf.float64))
     expected = (x - h[..., :2]) / np.exp(h[..., 2:])

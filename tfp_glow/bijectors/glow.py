@@ -74,8 +74,8 @@ class Glow(OnePass):
             coupling: `"affine"` or `"additive"`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
             learn_top_prior: Whether the last latent's mean and scale are learned.
-            num_classes: Number of labels on which the top prior depends. Without it
-                the model takes no labels.
+            num_classes: Number of labels on which the last latent's mean and scale
+                depend. Without it the model takes no labels.
             memory: `"stored"` keeps all activations for the backward pass; `"auto"`
                 chooses, at present always `"stored"`.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
@@ -90,8 +90,7 @@ class Glow(OnePass):
             NotImplementedError: If `memory` is `"reversible"` or `coupling` is
                 `"logistic_mixture"`: not in this version.
             ValueError: If `event_shape` is not divisible, a count is not a positive
-                integer, a name is unknown, or `num_classes` is given without
-                `learn_top_prior`.
+                integer, or a name is unknown.
         """
         parameters = dict(locals())
         height, width, channels = check_event_shape(event_shape, num_levels)
@@ -100,12 +99,6 @@ class Glow(OnePass):
         _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
         check_choice("permutation", permutation, PERMUTATIONS)
         _check_available("memory", memory, ["auto", "stored"], ["reversible"])
-        if num_classes is not None and not learn_top_prior:
-            raise ValueError(
-                "Classes act through the learned top prior. Received: "
-                f"num_classes={num_classes} with learn_top_prior=False. Leave "
-                "`learn_top_prior` at True."
-            )
         with tf.name_scope(name) as name:
             if chain is None:
                 rng = np.random.default_rng(seed)
@@ -125,10 +118,11 @@ class Glow(OnePass):
                     for i in range(num_levels)
                 ]
                 top_prior = None
-                if learn_top_prior:
+                if learn_top_prior or num_classes is not None:
                     top_prior = TopPrior(
                         channels * 2 ** (num_levels + 1),
                         num_classes=num_classes,
+                        learn_prior=learn_top_prior,
                         dtype=dtype,
                     )
                 chain = MultiScaleChain(
@@ -194,6 +188,20 @@ class Glow(OnePass):
         kwargs = self._route(labels)
         x = self.chain.forward(z, **kwargs)
         return x, self.chain.forward_log_det_jacobian(z, event_ndims=1, **kwargs)
+
+    def last_level_output(
+        self, z: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """What the last level has put out, before the top prior standardised it.
+
+        Args:
+            z: What `inverse` returned, `[..., H W C]`.
+            labels: The labels that `inverse` was given.
+
+        Returns:
+            `[..., h, w, c]`.
+        """
+        return self.chain.last_level_output(z, **self._route(labels))
 
     def _initialize(
         self, x: tf.Tensor, *, only_new: bool, labels: tf.Tensor | None = None

@@ -118,6 +118,20 @@ class MultiScaleChain(OnePass):
                 name=name,
             )
 
+    @classmethod
+    def _parameter_properties(
+        cls, dtype: tf.DType, num_classes: int | None = None
+    ) -> dict[str, tfp.util.ParameterProperties]:
+        parts = tfp.util.BatchedComponentProperties
+        return {
+            # z has 2 dimensions less than the images that the parts see.
+            "levels": parts(lambda self, ndims: [ndims + 2] * len(self.levels)),
+            "split_priors": parts(
+                lambda self, ndims: [ndims + 2] * len(self.split_priors)
+            ),
+            "top_prior": parts(event_ndims=3),
+        }
+
     @property
     def event_shape(self) -> tf.TensorShape:
         """Shape of an image, `[H, W, C]`."""
@@ -169,6 +183,21 @@ class MultiScaleChain(OnePass):
                 log_det += part.forward_log_det_jacobian(h, 3, **part_kwargs)
         return x, log_det  # [..., H, W, C]
 
+    def last_level_output(self, z: tf.Tensor, **kwargs: dict[str, object]) -> tf.Tensor:
+        """What the last level has put out, before the top prior standardised it.
+
+        Args:
+            z: What `inverse` returned, `[..., H W C]`.
+            **kwargs: What `inverse` was given.
+
+        Returns:
+            `[..., h, w, c]`, the last of `level_shapes`.
+        """
+        top = _unflatten(z[..., -self._part_sizes()[-1] :], self._level_shapes[-1])
+        if self.top_prior is None:
+            return top
+        return self.top_prior.forward(top, **kwargs.get(self.top_prior.name, {}))
+
     def _part_sizes(self) -> list[int]:
         """Numbers that each level contributes to the latent."""
         *finer, top = (prod(shape) for shape in self._level_shapes)
@@ -188,16 +217,16 @@ class MultiScaleChain(OnePass):
         return self._inverse_and_log_det(x, **kwargs)[0]
 
     def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
-        return tf.TensorShape([prod(self._event_shape)])
+        return x_shape[:-3].concatenate([prod(self._event_shape)])
 
     def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
-        return self._event_shape
+        return z_shape[:-1].concatenate(self._event_shape)
 
     def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
-        return tf.constant([prod(self._event_shape)])
+        return tf.concat([x_shape[:-3], [prod(self._event_shape)]], axis=0)
 
     def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
-        return tf.constant(self._event_shape.as_list())
+        return tf.concat([z_shape[:-1], self._event_shape.as_list()], axis=0)
 
 
 def _level_shapes(

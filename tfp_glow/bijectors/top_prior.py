@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfp_glow._checks import check_event, check_positive_integer
 from tfp_glow.bijectors.one_pass import OnePass
-from tfp_glow.networks import LOG_SCALE_FACTOR, EdgeConv
+from tfp_glow.networks import EdgeConv, ScaledLinear
 
 __all__ = ["TopPrior"]
 
@@ -42,8 +42,9 @@ class TopPrior(OnePass):
         channels: int,
         *,
         num_classes: int | None = None,
+        learn_prior: bool = True,
         prior: EdgeConv | None = None,
-        class_parameters: dict[str, tf.Variable] | None = None,
+        class_prior: ScaledLinear | None = None,
         dtype: tf.DType = tf.float32,
         validate_args: bool = False,
         name: str = "top_prior",
@@ -53,9 +54,10 @@ class TopPrior(OnePass):
         Args:
             channels: Channels of the event.
             num_classes: Number of labels; without it there are none.
-            prior: The convolution that gives the prior shared by all classes.
-            class_parameters: Variables `kernel` `[num_classes, 2 channels]`, `bias` and
-                `raw_log_scale` `[2 channels]`.
+            learn_prior: Whether there is a prior shared by all classes.
+            prior: The convolution that gives it. A new one when not given.
+            class_prior: The map from a class to its own prior. A new one when not
+                given.
             dtype: Type of new variables.
             validate_args: Whether to check values at run time.
             name: Name of the bijector.
@@ -66,26 +68,20 @@ class TopPrior(OnePass):
         parameters = dict(locals())
         check_positive_integer("channels", channels)
         with tf.name_scope(name) as name:
-            if prior is None:
+            if learn_prior and prior is None:
                 prior = EdgeConv(0, 2 * channels, dtype=dtype, name="prior")
             if num_classes is not None:
                 check_positive_integer("num_classes", num_classes)
-                if class_parameters is None:
-                    shapes = {
-                        "kernel": [num_classes, 2 * channels],
-                        "bias": [2 * channels],
-                        "raw_log_scale": [2 * channels],
-                    }
-                    class_parameters = {
-                        key: tf.Variable(tf.zeros(shape, dtype), name=f"class/{key}")
-                        for key, shape in shapes.items()
-                    }
+                if class_prior is None:
+                    class_prior = ScaledLinear(
+                        num_classes, 2 * channels, dtype=dtype, name="class"
+                    )
             self._channels = channels
             self._num_classes = num_classes
             self.prior = prior
-            self.class_parameters = class_parameters
+            self.class_prior = class_prior
             # `copy` builds from `parameters`: without this a copy is untrained.
-            parameters.update(prior=prior, class_parameters=class_parameters)
+            parameters.update(prior=prior, class_prior=class_prior)
             super().__init__(
                 forward_min_event_ndims=3,
                 is_constant_jacobian=True,
@@ -101,15 +97,14 @@ class TopPrior(OnePass):
         """Each `[H, W, C]`, or `[..., H, W, C]` with labels."""
         check_event(x, [None, None, self._channels], self.name)
         self._check_labels(x, labels)
-        size = tf.shape(x)[-3:-1] if None in x.shape[-3:-1] else x.shape[-3:-1]
-        nothing = tf.zeros([1, size[0], size[1], 0], x.dtype)
-        h = self.prior(nothing)[0]  # [H, W, 2 C]
+        height, width = tf.unstack(tf.shape(x)[-3:-1])
+        if None not in x.shape[-3:-1]:
+            height, width = x.shape[-3:-1]
+        h = tf.zeros([height, width, 2 * self._channels], x.dtype)
+        if self.prior is not None:
+            h += self.prior(tf.zeros([1, height, width, 0], x.dtype))[0]
         if labels is not None:
-            p = {
-                key: tf.convert_to_tensor(v) for key, v in self.class_parameters.items()
-            }
-            h_class = tf.gather(p["kernel"], labels) + p["bias"]
-            h_class *= tf.exp(LOG_SCALE_FACTOR * p["raw_log_scale"])
+            h_class = self.class_prior.of_class(labels)
             h += h_class[..., tf.newaxis, tf.newaxis, :]  # [..., H, W, 2 C]
         mean, log_scale = tf.split(h, 2, axis=-1)
         return mean, log_scale
