@@ -103,24 +103,30 @@ def make_variables(config: Config) -> Variables:
 
 
 def write_checkpoint(
-    folder: Path, variables: Variables, *, name: str = "model_best_loss.ckpt", **others
+    folder: Path,
+    variables: Variables,
+    *,
+    slots: bool = True,
+    name: str = "model_best_loss.ckpt",
+    **others: np.ndarray,
 ) -> str:
     """Writes what `tf.train.Saver` of TensorFlow 1 does, slots and averages too.
 
     Args:
         folder: Folder to write into.
         variables: Variables of the model.
+        slots: Whether there are moving averages and the optimizer's variables.
         name: Name of the checkpoint.
         **others: Variables besides, by their full names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = {f"model/{key}": value for key, value in variables.items()}
-    trained = [key for key, value in values.items() if is_trained(key)]
-    for n, key in enumerate(trained):
+    trained = [key for key in values if is_trained(key)]
+    for n, key in enumerate(trained if slots else []):
         values[f"{key}/ExponentialMovingAverage"] = values[key] * np.float32(0.9)
         values[f"Variable_{2 * n + 1}"] = np.zeros_like(values[key])
         values[f"Variable_{2 * n + 2}"] = np.zeros_like(values[key])
-    values["Variable"] = np.float32(7)
+        values["Variable"] = np.float32(7)
     values |= others
     path = str(folder / name)
     tf.raw_ops.SaveV2(

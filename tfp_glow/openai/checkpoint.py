@@ -42,7 +42,7 @@ class Checkpoint:
         try:
             reader = tf.train.load_checkpoint(path)
             shapes = reader.get_variable_to_shape_map()
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except Exception as error:  # TensorFlow's bindings raise many kinds.
             raise ValueError(
                 f"{path}.index cannot be read as a checkpoint of TensorFlow: "
                 f"{_first_line(error)}. Copy it and its .data file again."
@@ -71,32 +71,39 @@ class Checkpoint:
         return cls(path, reader, shapes)
 
     def read(self, names: Iterable[str], *, use_ema: bool) -> dict[str, np.ndarray]:
-        """Reads variables, or their moving averages."""
-        values = {}
-        available = self.reader.get_variable_to_shape_map()
-        has_averages = any(name.endswith(_MOVING_AVERAGE) for name in available)
-        if use_ema and not has_averages:
+        """Reads variables, or their moving averages.
+
+        All else is read too, and dropped: a file that was cut short is not used.
+        """
+        stored = self.reader.get_variable_to_shape_map()
+        averages = {name for name in stored if name.endswith(_MOVING_AVERAGE)}
+        if use_ema and not averages:
             raise ValueError(
                 f"{self.path} holds no moving averages: none of its variables ends in "
                 f"{_MOVING_AVERAGE!r}. Leave `use_ema` out."
             )
-        for name in names:
-            stored = SCOPE + name
-            # What is not trained has no average.
-            if use_ema and stored + _MOVING_AVERAGE in available:
-                stored += _MOVING_AVERAGE
-            values[name] = self._read_one(stored)
-            if not np.all(np.isfinite(values[name])):
-                raise ValueError(
-                    f"{self.path}: {stored!r} holds numbers that are not finite. Its "
-                    "training had diverged: take an earlier checkpoint."
-                )
+        wanted = {SCOPE + name: name for name in names}
+        if use_ema:  # what is not trained has no average
+            wanted = {
+                name + _MOVING_AVERAGE * (name + _MOVING_AVERAGE in averages): short
+                for name, short in wanted.items()
+            }
+        values = {}
+        for name in [*sorted(wanted), *sorted(stored.keys() - wanted.keys())]:
+            value = self._read_one(name)
+            if name in wanted:
+                if not np.all(np.isfinite(value)):
+                    raise ValueError(
+                        f"{self.path}: {name!r} holds numbers that are not finite. "
+                        "Its training had diverged: take an earlier checkpoint."
+                    )
+                values[wanted[name]] = value
         return values
 
     def _read_one(self, name: str) -> np.ndarray:
         try:
             return self.reader.get_tensor(name)
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except Exception as error:  # TensorFlow's bindings raise many kinds.
             files = ", ".join(sorted(map(str, _data_files(self.path))))
             raise ValueError(
                 f"{files}: {name!r} cannot be read: {_first_line(error)}. The file was "

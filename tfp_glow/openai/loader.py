@@ -11,7 +11,7 @@ from tfp_glow.bijectors import Glow, GlowLevel, LUInvertibleConv
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.networks import ScaledLinear
 from tfp_glow.openai.architecture import Architecture
-from tfp_glow.openai.checkpoint import Checkpoint
+from tfp_glow.openai.checkpoint import SCOPE, Checkpoint
 
 __all__ = ["load_openai_checkpoint"]
 
@@ -51,7 +51,9 @@ def load_openai_checkpoint(
 
     Levels, steps, width, couplings, permutations and priors are read from the names and
     shapes of its variables; a `W` of the 1 x 1 convolutions that was not kept as LU is
-    decomposed. The model gives the likelihoods, latents and images of openai/glow.
+    decomposed. The model gives the likelihoods, latents and images of openai/glow; only
+    what lies beyond the brightest bin is that bin here, and 255 there, which differs
+    where `num_bits` is below 8.
 
     Args:
         directory: Folder of the checkpoint, or the checkpoint's path without
@@ -95,6 +97,14 @@ def load_openai_checkpoint(
         dtype=dtype,
     )
     values = checkpoint.read(architecture.variables(), use_ema=use_ema)
+    for name, value in values.items():
+        if not name.endswith("invconv/W"):
+            continue
+        if np.linalg.matrix_rank(value.astype(np.float64)) < len(value):
+            raise ValueError(
+                f"{checkpoint.path}: {SCOPE + name!r} is a matrix that has no inverse. "
+                "Take an earlier checkpoint."
+            )
     _assign(model.glow, values, architecture)
     if model.classifier is not None:
         _assign_linear(model.classifier, values, "classifier")
@@ -139,10 +149,9 @@ def _assign_level(
         if architecture.coupling == "affine":
             for key in ("kernel_3", "bias_3", "raw_log_scale_3"):
                 step[f"network/{key}"] = _halves(step[f"network/{key}"])
-        if f"{i}/{k}/invconv/W" in values:
-            parts = LUInvertibleConv.decompose(
-                values[f"{i}/{k}/invconv/W"], dtype=level.dtype
-            )
+        matrix = values.get(f"{i}/{k}/invconv/W")
+        if matrix is not None:
+            parts = LUInvertibleConv.decompose(matrix, dtype=level.dtype)
             step |= {f"permutation/{key}": value for key, value in parts.items()}
         steps.append(step)
     for key, variable in level.stacked.items():
