@@ -28,6 +28,8 @@ ORDER = [
     "summary",
     "export",
     "glow_model",
+    "invertibility",
+    "callbacks",
     "latents",
     "openai",
     "presets",
@@ -40,7 +42,15 @@ ORDER = [
 ALONE = {"dequantization", "data"}
 HELPERS = {"_suggest", "_checks"}
 
-KERAS = {"flow_model", "glow_model", "presets", "export", "serving", "cli"}
+KERAS = {
+    "flow_model",
+    "glow_model",
+    "callbacks",
+    "presets",
+    "export",
+    "serving",
+    "cli",
+}
 PRIVATE = (
     "keras.src.",
     "tensorflow.keras.",

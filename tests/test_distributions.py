@@ -10,7 +10,7 @@ tfd = tfp.distributions
 SHAPE = (4, 4, 1)
 
 
-def perturbed_glow(event_shape, num_levels):
+def perturbed_glow(event_shape, num_levels, **arguments):
     glow = tfg.Glow(
         event_shape,
         num_levels=num_levels,
@@ -18,6 +18,7 @@ def perturbed_glow(event_shape, num_levels):
         hidden_channels=4,
         seed=0,
         dtype=tf.float64,
+        **arguments,
     )
     rng = np.random.default_rng(0)
     for variable in glow.trainable_variables:
@@ -28,6 +29,11 @@ def perturbed_glow(event_shape, num_levels):
 @pytest.fixture(scope="module")
 def glow():
     return perturbed_glow(SHAPE, num_levels=2)
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return perturbed_glow(SHAPE, num_levels=1, num_classes=3)
 
 
 def images(*leading):
@@ -92,11 +98,39 @@ def test_shapes(glow):
     assert distribution.log_prob(images(2, 3)).shape == [2, 3]
 
 
+def test_nested_samples_are_a_flat_batch(glow):
+    distribution = tfg.glow_distribution(glow)
+    x, log_prob = distribution.experimental_sample_and_log_prob([2, 3], seed=[0, 1])
+    assert x.shape == (2, 3, *SHAPE)
+    np.testing.assert_array_equal(x, distribution.sample([2, 3], seed=[0, 1]))
+    flat = distribution.log_prob(tf.reshape(x, [6, *SHAPE]))
+    np.testing.assert_allclose(log_prob, tf.reshape(flat, [2, 3]))
+    np.testing.assert_allclose(distribution.log_prob(tf.identity(x)), log_prob)
+    np.testing.assert_allclose(distribution.prob(tf.identity(x)), np.exp(log_prob))
+
+
+def test_labels_of_nested_samples(conditional):
+    """One label a column, for each of the rows, as TFP broadcasts a batch."""
+    distribution = tfg.glow_distribution(conditional)
+    columns = {"labels": [0, 1, 2]}
+    x = distribution.sample([2, 3], seed=[0, 1], bijector_kwargs=columns)
+    actual = distribution.log_prob(tf.identity(x), bijector_kwargs=columns)
+    all_labels = {"labels": np.array([[0, 1, 2], [0, 1, 2]])}
+    expected = distribution.log_prob(tf.identity(x), bijector_kwargs=all_labels)
+    np.testing.assert_allclose(actual, expected)
+    for k in range(3):
+        one = distribution.log_prob(x[:, k], bijector_kwargs={"labels": [k, k]})
+        np.testing.assert_allclose(actual[:, k], one)
+
+
 def test_same_seed_gives_the_same_samples(glow):
     distribution = tfg.glow_distribution(glow)
     first, again, other = (distribution.sample(2, seed=[0, s]) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.all(first != other)
+    seed = tfp.random.sanitize_seed(tf.constant([0, 1]))
+    traced = tf.function(lambda seed: distribution.sample(2, seed=seed))
+    np.testing.assert_allclose(traced(seed), first)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -119,9 +153,185 @@ def test_takes_a_multi_scale_chain(glow):
     np.testing.assert_allclose(actual, expected)
 
 
-def test_variables_are_found(glow):
-    found = tfg.glow_distribution(glow).trainable_variables
+@pytest.mark.parametrize("hold", ["distribution", "module", "joint", "mixture"])
+def test_variables_are_found(glow, hold):
+    distribution = tfg.glow_distribution(glow, [0.5, 1.0])
+    if hold == "module":
+        module = tf.Module()
+        module.distribution = distribution
+        distribution = module
+    elif hold == "joint":
+        distribution = tfd.JointDistributionNamed({"x": distribution})
+    elif hold == "mixture":
+        distribution = tfd.MixtureSameFamily(
+            tfd.Categorical(logits=[0.0, 0.0]), distribution
+        )
+    found = distribution.trainable_variables
     assert {id(v) for v in found} == {id(v) for v in glow.trainable_variables}
+
+
+@pytest.mark.parametrize(
+    "temperature",
+    [
+        tf.Variable(0.7, dtype=tf.float64),
+        tfp.util.TransformedVariable(np.float64(0.7), tfp.bijectors.Softplus()),
+    ],
+    ids=["variable", "transformed_variable"],
+)
+def test_temperature_may_be_learned(glow, temperature):
+    distribution = tfg.glow_distribution(glow, temperature)
+    expected = tfg.glow_distribution(glow, 0.7).log_prob(images(2))
+    with tf.GradientTape() as tape:
+        log_prob = distribution.log_prob(images(2))
+    np.testing.assert_allclose(log_prob, expected)
+    (variable,) = (
+        temperature.trainable_variables
+        if hasattr(temperature, "trainable_variables")
+        else [temperature]
+    )
+    assert any(v is variable for v in distribution.trainable_variables)
+    assert tape.gradient(log_prob, variable) > 0  # 0.7 is too low for these
+    variable.assign_add(0.1)
+    assert np.all(distribution.log_prob(images(2)) > log_prob)
+    variable.assign_sub(0.1)
+
+
+def test_copies_and_slices_are_of_the_same_glow(glow):
+    distribution = tfg.glow_distribution(glow, [0.5, 1.0])
+    x = images()
+    expected = distribution.log_prob(x)
+    copy = distribution.copy(name="copy")
+    assert copy.name == "copy"
+    assert copy.bijector is glow
+    np.testing.assert_array_equal(copy.log_prob(x), expected)
+    for k in range(2):
+        np.testing.assert_allclose(distribution[k].log_prob(x), expected[k])
+        assert type(distribution[k]) is type(distribution)
+
+
+def test_kl_divergence_between_temperatures_is_exact(glow):
+    low, high = tfg.glow_distribution(glow, [0.5, 1.0]), tfg.glow_distribution(glow, 2)
+    ratio = np.array([0.5, 1.0]) / 2
+    expected = 16 * (ratio**2 / 2 - np.log(ratio) - 0.5)
+    np.testing.assert_allclose(tfd.kl_divergence(low, high), expected)
+    np.testing.assert_allclose(low.kl_divergence(high), expected)
+    plain = tfd.TransformedDistribution(high.distribution, glow)
+    np.testing.assert_allclose(tfd.kl_divergence(low, plain), expected)
+    np.testing.assert_allclose(
+        tfd.kl_divergence(plain, low)[1], 16 * (2 - np.log(2) - 0.5)
+    )
+
+
+def test_kl_divergence_that_is_unknown_says_how_to_estimate_it(glow, conditional):
+    distribution = tfg.glow_distribution(glow, 0.7)
+    normal = tfd.Independent(tfd.Normal(np.zeros(SHAPE), 1.0), 3)
+    message = r"KL.*Received: .*a=.*b=.*by sampling: `x, log_prob = a.experimental"
+    for pair in (
+        (distribution, normal),
+        (normal, distribution),
+        (distribution, tfg.glow_distribution(conditional)),
+        (distribution, tfd.TransformedDistribution(normal, tfp.bijectors.Exp())),
+    ):
+        with pytest.raises(NotImplementedError, match=message):
+            tfd.kl_divergence(*pair)
+    # The recipe works, here where the answer is known: a sum over 16 normals.
+    b = tfg.glow_distribution(glow, 1.0)
+    x, log_prob = distribution.experimental_sample_and_log_prob(1000, seed=[0, 1])
+    estimate = tf.reduce_mean(log_prob - b.log_prob(tf.identity(x)), axis=0)
+    np.testing.assert_allclose(estimate, distribution.kl_divergence(b), rtol=0.1)
+
+
+def test_component_of_a_joint_distribution(glow):
+    """A temperature of unknown value, an image, and a noisy look at its mean."""
+    joint = tfd.JointDistributionNamed(
+        {
+            "temperature": tfd.Gamma(np.float64(9), 9.0),
+            "x": lambda temperature: tfg.glow_distribution(glow, temperature),
+            "y": lambda x: tfd.Normal(tf.reduce_mean(x, [-3, -2, -1]), 1.0),
+        }
+    )
+    values = joint.sample([2, 3], seed=[0, 1])
+    assert values["x"].shape == (2, 3, *SHAPE)
+    expected = sum(
+        part.log_prob(tf.identity(value))
+        for part, value in (
+            (tfd.Gamma(np.float64(9), 9.0), values["temperature"]),
+            (tfg.glow_distribution(glow, values["temperature"]), values["x"]),
+            (tfd.Normal(tf.reduce_mean(values["x"], [2, 3, 4]), 1.0), values["y"]),
+        )
+    )
+    new = tf.nest.map_structure(tf.identity, values)
+    np.testing.assert_allclose(joint.log_prob(new), expected)
+    one = {key: value[1, 2] for key, value in values.items()}
+    np.testing.assert_allclose(joint.log_prob(one), expected[1, 2])
+
+
+def test_mixtures(glow):
+    """Over temperatures of the images, and over places in the latent space."""
+    log_weights = np.log([0.2, 0.3, 0.5])
+    weights = tfd.Categorical(logits=log_weights)
+    temperatures = [0.5, 1.0, 2.0]
+    mixture = tfd.MixtureSameFamily(weights, tfg.glow_distribution(glow, temperatures))
+    x = mixture.sample([2, 3], seed=[0, 1])
+    assert x.shape == (2, 3, *SHAPE)
+    each = [tfg.glow_distribution(glow, t).log_prob(x) for t in temperatures]
+    expected = tf.reduce_logsumexp(np.stack(each, -1) + log_weights, axis=-1)
+    np.testing.assert_allclose(mixture.log_prob(tf.identity(x)), expected)
+
+    places = tfd.MultivariateNormalDiag(np.random.default_rng(0).normal(size=[3, 16]))
+    mixture = tfd.MixtureSameFamily(weights, tfd.TransformedDistribution(places, glow))
+    of_latents = tfd.TransformedDistribution(
+        tfd.MixtureSameFamily(weights, places), glow
+    )
+    x = of_latents.sample([2, 3], seed=[0, 1])
+    np.testing.assert_allclose(mixture.log_prob(tf.identity(x)), of_latents.log_prob(x))
+
+
+def test_mcmc_over_latents(glow):
+    """Given a pixel, up to noise: the chain moves in the latents, not in the images.
+
+    The noise is large, so that a weighted mean of samples is close to the truth.
+    """
+    distribution = tfg.glow_distribution(glow)
+    seen = 0.5
+
+    def log_likelihood(x):
+        return tfd.Normal(np.float64(seen), 1.0).log_prob(x[..., 1, 2, 0])
+
+    kernel = tfp.mcmc.TransformedTransitionKernel(
+        tfp.mcmc.HamiltonianMonteCarlo(
+            lambda x: distribution.log_prob(x) + log_likelihood(x),
+            step_size=np.float64(0.35),
+            num_leapfrog_steps=4,
+        ),
+        bijector=distribution.bijector,
+    )
+    sample = tf.function(
+        lambda: tfp.mcmc.sample_chain(
+            50,
+            distribution.sample(50, seed=[0, 1]),
+            kernel=kernel,
+            num_burnin_steps=20,
+            seed=[0, 2],
+            trace_fn=lambda _, results: results.inner_results.is_accepted,
+        )
+    )
+    x, is_accepted = sample()
+    assert x.shape == (50, 50, *SHAPE)
+    assert 0.6 < np.mean(is_accepted)
+    prior = distribution.sample(20_000, seed=[0, 3])
+    weights = tf.nn.softmax(log_likelihood(prior))
+    expected = np.sum(weights * prior[:, 1, 2, 0])
+    before = np.mean(prior[:, 1, 2, 0])
+    np.testing.assert_allclose(np.mean(x[:, :, 1, 2, 0]), expected, atol=0.1)
+    assert abs(expected - before) > 0.2
+
+
+def test_event_space_bijector_is_glow(glow):
+    """What TFP's samplers and variational inference ask a distribution for."""
+    bijector = tfg.glow_distribution(glow).experimental_default_event_space_bijector()
+    z = tf.random.stateless_normal([2, 16], [0, 1], dtype=tf.float64)
+    np.testing.assert_array_equal(bijector.forward(z), glow.forward(tf.identity(z)))
 
 
 @pytest.mark.parametrize("temperature", [-0.1, np.nan, np.inf, [1.0, -1.0]])

@@ -451,6 +451,83 @@ def test_predict_takes_labels(conditional):
     )
 
 
+@pytest.fixture(scope="module")
+def classifying() -> tfg.GlowModel:
+    return trained(num_classes=3, weight_y=0.5)
+
+
+def test_weight_y_trains_a_classifier(classifying):
+    history = classifying.history.history
+    assert list(history) == ["bits_per_dim", "label_bits", "loss"]
+    loss = np.array(history["bits_per_dim"]) + 0.5 * np.array(history["label_bits"])
+    np.testing.assert_allclose(history["loss"], loss, rtol=1e-5)
+    assert history["label_bits"][-1] < history["label_bits"][0]
+    kernel = classifying.classifier.parameters["kernel"]
+    assert kernel.shape == [8, 3]
+    assert any(weight.value is kernel for weight in classifying.trainable_variables)
+
+
+def test_label_bits_are_those_of_the_logits_without_labels(classifying):
+    x, y = images(), labels()
+    logits = classifying.class_logits(x, seed=3)
+    assert logits.shape == (96, 3)
+    log_p = tf.nn.log_softmax(logits).numpy()[np.arange(96), y]
+    actual = classifying.label_bits(x, y, seed=3)
+    np.testing.assert_allclose(actual, -log_p / np.log(2), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        classifying.predict(tf.data.Dataset.from_tensors((x, y)), verbose=0),
+        classifying.log_prob(x, y, seed=0),
+        rtol=1e-5,
+    )
+
+
+def test_classifier_is_saved(classifying, tmp_path):
+    classifying.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        loaded.label_bits(images(), labels(), seed=0),
+        classifying.label_bits(images(), labels(), seed=0),
+        rtol=1e-5,
+    )
+
+
+def test_weight_y_of_0_leaves_the_flow_as_it_is():
+    with_classifier, without = (
+        trained(num_classes=3, weight_y=0.0),
+        trained(num_classes=3),
+    )
+    assert_same_bits(with_classifier, without, labels())
+    assert not np.any(with_classifier.classifier.parameters["kernel"])
+
+
+def test_rejects_weight_y(model):
+    with pytest.raises(ValueError, match="needs `num_classes`.*Received: weight_y=0.5"):
+        tfg.GlowModel((8, 8, 1), weight_y=0.5, **SMALL)
+    for wrong in (-1.0, float("nan"), "1"):
+        with pytest.raises(ValueError, match="`weight_y` must be a finite number"):
+            tfg.GlowModel((8, 8, 1), num_classes=3, weight_y=wrong, **SMALL)
+    for function in (model.class_logits, lambda x: model.label_bits(x, labels(4))):
+        with pytest.raises(ValueError, match="has no classifier"):
+            function(images(4))
+
+
+def test_float64_model_takes_the_file_of_a_float32_model(conditional, tmp_path):
+    conditional.save(tmp_path / "model.keras")
+    exact = tfg.GlowModel((8, 8, 1), num_classes=3, dtype="float64", **SMALL)
+    exact.load_weights(tmp_path / "model.keras")
+    assert exact.glow.dtype == tf.float64
+    copy = conditional.with_dtype("float64")
+    x, y = images(), labels()
+    bits = conditional.bits_per_dim(x, y, seed=0)
+    for model in (exact, copy):
+        assert {w.dtype for w in model.trainable_variables} == {"float64"}
+        np.testing.assert_allclose(model.bits_per_dim(x, y, seed=0), bits, rtol=1e-5)
+        latents = model.encode(x, y)
+        assert latents.dtype == tf.float64
+        error = model.glow.forward(tf.identity(latents), labels=y) - (x + 0.5) / 256
+        np.testing.assert_allclose(error, -0.5, rtol=0, atol=1e-12)
+
+
 def test_networks_of_ours_from_network_fn_are_initialised():
     def network_fn(channels_in: int, channels_out: int) -> GlowNetwork:
         return GlowNetwork(channels_in, channels_out, hidden_channels=8, seed=0)

@@ -11,10 +11,12 @@ from tfp_glow.bijectors import (
     Squeeze,
     initialize,
 )
+from tfp_glow.callbacks import InvertibilityMonitor
 from tfp_glow.dequantization import bits_per_dim, dequantize, quantize
 from tfp_glow.distributions import glow_distribution
 from tfp_glow.flow_model import FlowModel
 from tfp_glow.glow_model import GlowModel
+from tfp_glow.invertibility import check_invertibility
 from tfp_glow.openai import load_openai_checkpoint
 from tfp_glow.version import __version__
 
@@ -25,11 +27,13 @@ __all__ = [
     "GlowAdditiveCoupling",
     "GlowAffineCoupling",
     "GlowModel",
+    "InvertibilityMonitor",
     "LUInvertibleConv",
     "MultiScaleChain",
     "Squeeze",
     "__version__",
     "bits_per_dim",
+    "check_invertibility",
     "data",
     "dequantize",
     "glow_distribution",

@@ -261,6 +261,19 @@ class GlowModel(ImageFlow, FlowModel):
             )
         return cls(**config)
 
+    def with_dtype(self, dtype: str) -> "GlowModel":
+        """A copy that computes in another precision, to tell rounding from error.
+
+        Args:
+            dtype: `"float32"` or `"float64"`.
+
+        Returns:
+            A new model of the same weights.
+        """
+        model = type(self).from_config(self.get_config() | {"dtype": dtype})
+        model.set_weights(self.get_weights())
+        return model
+
     def summary(
         self,
         line_length: int | None = None,
@@ -295,7 +308,7 @@ class GlowModel(ImageFlow, FlowModel):
         check_choice("format", format, ["tf_saved_model"])
         export_saved_model(self, filepath)
         if kwargs.get("verbose"):
-            keras.utils.io_utils.print_msg(f"Saved artifact at '{filepath}'.")
+            print(f"Saved artifact at '{filepath}'.")
 
 
 def _check_weight_y(weight_y: float | None, num_classes: int | None) -> None:

@@ -214,7 +214,9 @@ class ScaledLinear(_ParameterModule):
 
     def of_class(self, labels: tf.Tensor) -> tf.Tensor:
         """Evaluates the map on one-hot labels: integers `[...]` below `channels_in`."""
-        return self._scale(tf.gather(self.parameters["kernel"], labels))
+        # Not of the variable itself: `tf.vectorized_map` knows no gather of that.
+        kernel = tf.convert_to_tensor(self.parameters["kernel"])
+        return self._scale(tf.gather(kernel, labels))
 
     def _scale(self, product: tf.Tensor) -> tf.Tensor:
         scale = tf.exp(LOG_SCALE_FACTOR * self.parameters["raw_log_scale"])

@@ -219,8 +219,11 @@ CASES: dict[str, Case] = {
     "glow-classes_shuffle": Case(
         partial(glow, num_classes=3, permutation="shuffle", num_steps=1), (4, 4, 1), 3
     ),
+    "glow-bounded": Case(partial(glow, scale="bounded"), (4, 4, 1)),
     "glow-classes_alone": Case(
-        partial(glow, num_classes=3, learn_top_prior=False, num_steps=1), (4, 4, 1), 3
+        partial(glow, num_classes=3, learn_top_prior=False, hidden_channels=8),
+        (4, 4, 1),
+        3,
     ),
     "glow-network_fn": Case(keras_glow, (4, 4, 1)),
 }

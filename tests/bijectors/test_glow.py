@@ -236,3 +236,29 @@ def test_rejects_inputs_of_another_shape():
         glow.inverse(tf.zeros([2, 4, 4, 3]))
     with pytest.raises(ValueError, match=r"16\]\. Received: shape=\(2, 15\)"):
         glow.forward(tf.zeros([2, 15]))
+
+
+def test_equality_is_of_what_a_bijector_is_made_of():
+    """TFP's cache is shared by bijectors that are equal, and looks them up by hash."""
+    glow, other = small(), small()
+    assert glow == glow.copy()
+    assert hash(glow) == hash(glow.copy())
+    assert glow != other
+    assert glow != glow.copy(name="another")
+    assert len({glow, glow.copy(), other}) == 2
+
+
+def test_a_bounded_scale_is_bounded_at_every_coupling_and_split():
+    glow = small(scale="bounded")
+    perturb(glow)
+    for level in glow.levels:
+        bias = level.stacked["network/bias_3"]
+        bias.assign(tf.fill(bias.shape, -100.0))
+    split = glow.chain.split_priors[0]
+    split.network.parameters["bias"].assign([1000.0] * 4)
+    x = images(2)
+    h = glow.levels[0].inverse(x)
+    for step in glow.levels[0].steps:
+        np.testing.assert_allclose(step.coupling.log_scale(h), -0.25, rtol=1e-5)
+    np.testing.assert_allclose(split.log_scale(h), 3.0, rtol=1e-5)
+    assert np.all(np.isfinite(glow.forward(tf.identity(glow.inverse(x)))))

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
+from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
 
 
 def network(x):
@@ -21,9 +22,10 @@ def log_sigmoid(raw):
     [
         ({}, lambda raw: log_sigmoid(raw + 2)),
         ({"log_scale_fn": tf.identity}, lambda raw: raw),
+        ({"log_scale_fn": bounded_log_scale}, lambda raw: np.tanh(4 * raw) / 4),
         ({"log_scale_fn": tf.math.sin}, np.sin),
     ],
-    ids=["sigmoid", "exp", "custom"],
+    ids=["sigmoid", "exp", "bounded", "custom"],
 )
 def test_shifts_first_and_scales_then(arguments, log_scale_fn):
     bijector = tfg.GlowAffineCoupling(2, network=network, dtype=tf.float64, **arguments)
@@ -34,6 +36,7 @@ def test_shifts_first_and_scales_then(arguments, log_scale_fn):
     np.testing.assert_allclose(bijector.inverse(x)[..., 1:], z_b)
     log_det = bijector.inverse_log_det_jacobian(x, event_ndims=3)
     np.testing.assert_allclose(log_det, log_scale.sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(bijector.log_scale(x), log_scale)
 
 
 def test_starts_as_a_scaling_by_sigmoid_of_2():

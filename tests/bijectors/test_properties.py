@@ -29,6 +29,21 @@ def named(request: pytest.FixtureRequest) -> tuple[Case, tfb.Bijector]:
     return CASES[request.param], built(request.param)
 
 
+# One case a class, the one with the fewest variables.
+SIMPLEST = {
+    type(built(name)): name
+    for name in sorted(CASES, key=lambda name: -len(built(name).variables))
+}.values()
+
+
+def float32_twin(name: str) -> tfb.Bijector:
+    """The case's bijector in float32, with the values of the one in float64."""
+    bijector = CASES[name].make(tf.float32, 0)
+    for variable, value in zip(bijector.variables, built(name).variables, strict=True):
+        variable.assign(tf.cast(value, variable.dtype))
+    return bijector
+
+
 def event_ndims(case: Case) -> int:
     return len(case.event_shape)
 
@@ -132,17 +147,44 @@ def test_traced_for_any_batch_equals_eager(named, jit_compile):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", SIMPLEST)
+def test_traced_in_float32_equals_eager_in_float64(name):
+    case, bijector = CASES[name], float32_twin(name)
+    x, kwargs = case.x(BATCH, dtype=tf.float32), case.kwargs(BATCH)
+    signature = tf.TensorSpec([None, *case.event_shape], tf.float32)
+    specs = tf.nest.map_structure(lambda v: tf.TensorSpec([None], v.dtype), kwargs)
+
+    @tf.function(jit_compile=True)
+    def traced(x, **kwargs):
+        return both_ways(case, bijector, x, **kwargs)
+
+    concrete = traced.get_concrete_function(signature, **specs)
+    actual = concrete(x, *tf.nest.flatten(kwargs))
+    expected = both_ways(case, built(name), case.x(BATCH), **kwargs)
+    for a, b in zip(actual, expected, strict=True):
+        assert a.dtype == tf.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_event_shapes_are_those_of_the_values(named):
     case, bijector = named
     z = bijector.inverse(case.x(BATCH), **case.kwargs(BATCH))
-    z_shape = z.shape.as_list()[1:]
-    x_shape = list(case.event_shape)
-    assert bijector.inverse_event_shape(x_shape).as_list() == z_shape
-    assert bijector.forward_event_shape(z_shape).as_list() == x_shape
-    assert bijector.inverse_event_shape_tensor(x_shape).numpy().tolist() == z_shape
-    assert bijector.forward_event_shape_tensor(z_shape).numpy().tolist() == x_shape
-    assert bijector.experimental_batch_shape(x_event_ndims=len(z_shape)) == []
-    assert bijector.experimental_batch_shape(y_event_ndims=len(x_shape)) == []
+    # An event may have more dimensions than the bijector needs.
+    for leading in ([], [5, 2]):
+        z_shape = leading + z.shape.as_list()[1:]
+        x_shape = leading + list(case.event_shape)
+        assert bijector.inverse_event_shape(x_shape).as_list() == z_shape
+        assert bijector.forward_event_shape(z_shape).as_list() == x_shape
+        shape = bijector.inverse_event_shape_tensor(tf.constant(x_shape))
+        assert shape.numpy().tolist() == z_shape
+        shape = bijector.forward_event_shape_tensor(tf.constant(z_shape))
+        assert shape.numpy().tolist() == x_shape
+        assert bijector.inverse_event_ndims(len(x_shape)) == len(z_shape)
+        assert bijector.forward_event_ndims(len(z_shape)) == len(x_shape)
+        for ndims in ({"x_event_ndims": len(z_shape)}, {"y_event_ndims": len(x_shape)}):
+            assert bijector.experimental_batch_shape(**ndims) == []
+            batch_shape = bijector.experimental_batch_shape_tensor(**ndims)
+            assert batch_shape.numpy().tolist() == []
 
 
 @pytest.mark.parametrize("leading", [(), (2, 3)])
@@ -158,10 +200,33 @@ def test_leading_dimensions_are_a_batch(named, leading):
         np.testing.assert_allclose(a, tf.reshape(b, shape), rtol=1e-10, atol=1e-10)
 
 
-def test_gradients_reach_every_variable(named):
+def test_log_det_of_a_larger_event_is_the_sum(named):
     case, bijector = named
+    x, kwargs = case.x(2, 3), case.kwargs(2, 3)
+    z, ildj, _, _ = both_ways(case, bijector, x, **kwargs)
+    expected = np.sum(ildj + np.zeros([2, 3]), axis=-1)
+    ndims = event_ndims(case) + 1
+    actual = bijector.inverse_log_det_jacobian(tf.identity(x), ndims, **kwargs)
+    np.testing.assert_allclose(actual + np.zeros(2), expected, atol=1e-9)
+    ndims = z.shape.rank - 1
+    actual = bijector.forward_log_det_jacobian(tf.identity(z), ndims, **kwargs)
+    np.testing.assert_allclose(actual + np.zeros(2), -expected, atol=1e-9)
+    for too_few in range(bijector.inverse_min_event_ndims):
+        with pytest.raises(ValueError, match="event_ndims must be at least"):
+            bijector.inverse_log_det_jacobian(x, too_few, **kwargs)
+
+
+@pytest.mark.parametrize("direction", ["inverse", "forward"])
+def test_gradients_reach_every_variable(named, direction):
+    case, bijector = named
+    x, kwargs = case.x(BATCH), case.kwargs(BATCH)
+    z = tf.identity(bijector.inverse(x, **kwargs))
     with tf.GradientTape() as tape:
-        loss = negative_log_prob(case, bijector, case.x(BATCH), **case.kwargs(BATCH))
+        if direction == "inverse":
+            loss = negative_log_prob(case, bijector, tf.identity(x), **kwargs)
+        else:
+            log_det = bijector.forward_log_det_jacobian(z, z.shape.rank - 1, **kwargs)
+            loss = tf.reduce_sum(bijector.forward(z, **kwargs) ** 2) + log_det
     used = {id(v) for v in tape.watched_variables()}
     assert used == {id(v) for v in bijector.trainable_variables}
     for gradient in tape.gradient(loss, bijector.trainable_variables):
@@ -181,6 +246,88 @@ def test_variables_survive_composition(named):
             assert found == {id(v) for v in getattr(bijector, kind)}
 
 
+def test_evaluates_inside_compositions(named):
+    case, bijector = named
+    x, kwargs = case.x(BATCH), case.kwargs(BATCH)
+    under_name = {bijector.name: kwargs} if kwargs else {}
+    ndims = event_ndims(case)
+    z = bijector.inverse(x, **kwargs)
+    ildj = bijector.inverse_log_det_jacobian(x, ndims, **kwargs)
+    twice = tfb.Scale(np.float64(2))
+    log_det_of_twice = -prod(case.event_shape) * np.log(2)
+
+    chain = tfb.Chain([bijector, twice])  # x = bijector(2 z)
+    np.testing.assert_allclose(chain.inverse(tf.identity(x), **under_name), z / 2)
+    log_det = chain.inverse_log_det_jacobian(tf.identity(x), ndims, **under_name)
+    np.testing.assert_allclose(log_det, ildj + log_det_of_twice)
+    y = chain.forward(tf.identity(z) / 2, **under_name)
+    np.testing.assert_allclose(y, x, atol=1e-9)
+
+    invert = tfb.Invert(bijector)
+    np.testing.assert_allclose(invert.forward(tf.identity(x), **kwargs), z)
+    log_det = invert.forward_log_det_jacobian(tf.identity(x), ndims, **kwargs)
+    np.testing.assert_allclose(log_det, ildj)
+    np.testing.assert_allclose(invert.inverse(tf.identity(z), **kwargs), x, atol=1e-9)
+
+    joint = tfb.JointMap({"ours": bijector, "other": twice})
+    assert {id(v) for v in joint.variables} == {id(v) for v in bijector.variables}
+    both = {"ours": tf.identity(x), "other": tf.identity(x)}
+    zs = joint.inverse(both, **under_name)
+    np.testing.assert_allclose(zs["ours"], z)
+    np.testing.assert_allclose(zs["other"], x / 2)
+    log_det = joint.inverse_log_det_jacobian(
+        both, {"ours": ndims, "other": ndims}, **under_name
+    )
+    np.testing.assert_allclose(log_det, ildj + log_det_of_twice)
+
+
+def test_evaluates_in_a_transformed_distribution(named):
+    """Of events with one dimension more than the bijector needs."""
+    case, bijector = named
+    event_shape = [2, *case.event_shape]
+    base = tfd.Sample(
+        tfd.Normal(np.float64(0.1), 0.5), bijector.inverse_event_shape(event_shape)
+    )
+    distribution = tfd.TransformedDistribution(base, bijector)
+    assert distribution.event_shape.as_list() == event_shape
+    assert distribution.event_shape_tensor().numpy().tolist() == event_shape
+    assert distribution.batch_shape == []
+    kwargs = case.kwargs(3, 1, 2)
+    x, log_prob = distribution.experimental_sample_and_log_prob(
+        [3, 1], seed=[0, 1], bijector_kwargs=kwargs
+    )
+    assert x.shape == [3, 1, *event_shape]
+    new = tf.identity(x)
+    again = distribution.log_prob(new, bijector_kwargs=kwargs)
+    np.testing.assert_allclose(again, log_prob)
+    log_det = bijector.inverse_log_det_jacobian(new, len(event_shape), **kwargs)
+    expected = base.log_prob(bijector.inverse(new, **kwargs)) + log_det
+    np.testing.assert_allclose(again, expected)
+
+
+def test_validate_args_changes_no_value(named):
+    case, bijector = named
+    checked = bijector.copy(validate_args=True)
+    assert checked.validate_args
+    x, kwargs = case.x(BATCH), case.kwargs(BATCH)
+    actual = both_ways(case, checked, tf.identity(x), **kwargs)
+    expected = both_ways(case, bijector, x, **kwargs)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_equal_to_its_copy_alone(named):
+    case, bijector = named
+    copy = bijector.copy()
+    assert copy == bijector
+    assert hash(copy) == hash(bijector)
+    if bijector.variables:
+        assert bijector != make_perturbed(case, seed=1)
+    for text in (repr(bijector), str(bijector)):
+        assert type(bijector).__name__ in text
+        assert bijector.name in text
+
+
 def test_copy_shares_variables(named):
     case, bijector = named
     copy = bijector.copy(name="copy")
@@ -192,13 +339,21 @@ def test_copy_shares_variables(named):
     )
 
 
-def test_works_in_float32(named):
-    case, _ = named
-    bijector = make_perturbed(case, tf.float32)
-    x = case.x(BATCH, dtype=tf.float32)
-    values = both_ways(case, bijector, x, **case.kwargs(BATCH))
-    assert {value.dtype for value in values} == {tf.float32}
-    np.testing.assert_allclose(values[2], x, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("name", CASES)
+def test_float32_equals_float64(name):
+    case, bijector = CASES[name], float32_twin(name)
+    assert bijector.forward_dtype(tf.float32) == tf.float32
+    assert bijector.inverse_dtype(tf.float32) == tf.float32
+    x, kwargs = case.x(BATCH, dtype=tf.float32), case.kwargs(BATCH)
+    actual = both_ways(case, bijector, x, **kwargs)
+    assert {value.dtype for value in actual} == {tf.float32}
+    expected = both_ways(case, built(name), case.x(BATCH), **kwargs)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    # A user's arrays are taken as they are: no tensor, and in whatever precision.
+    values = both_ways(case, bijector, x.numpy(), **kwargs)
+    for a, b in zip(values, actual, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_checkpoint_restores_into_a_new_bijector(named, tmp_path):

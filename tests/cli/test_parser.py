@@ -11,7 +11,15 @@ from tfp_glow.presets import PRESETS
 from tfp_glow.version import __version__
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["train", "evaluate", "sample", "export", "presets"]
+COMMANDS = [
+    "train",
+    "evaluate",
+    "sample",
+    "export",
+    "check",
+    "import-openai",
+    "presets",
+]
 
 
 def usage_error(capsys, *arguments) -> str:
@@ -42,7 +50,7 @@ def test_help_shows_commands_and_examples(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     help = capsys.readouterr().out
-    assert all(f"    {command} " in help for command in COMMANDS)
+    assert all(f"\n    {command}" in help for command in COMMANDS)
     assert "tfp-glow train --dataset digits --output runs/digits" in help
 
 
@@ -108,6 +116,8 @@ def test_seed_that_cannot_be(capsys):
         (["--dataset=digitz"], "Did you mean 'digits'?"),
         (["--dataset=digits", "--preset=smal"], "Did you mean 'small'?"),
         (["--dataset=digits", "--coupling=afine"], "Did you mean 'affine'?"),
+        (["--dataset=digits", "--scale=bound"], "Did you mean 'bounded'?"),
+        (["--dataset=digits", "--weight-y=0.1"], "without num_classes"),
         (["--dataset=digits", "--num-levels=4"], "divisible by 16"),
         (["--dataset=digits", "--num-levels=0"], "must be a positive integer"),
         (["--dataset=digits", "--num-bits=8"], "have 4 bits"),
@@ -132,7 +142,7 @@ def test_output_that_holds_something_else(capsys, tmp_path):
     assert (tmp_path / "letter.txt").read_text() == "Dear"
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sample", "export"])
+@pytest.mark.parametrize("command", ["evaluate", "sample", "export", "check"])
 def test_no_run_folder(capsys, tmp_path, command):
     rest = [str(tmp_path / "exported")] if command == "export" else []
     assert error(capsys, command, str(tmp_path), *rest) == (

@@ -17,8 +17,8 @@ class Coupling(OnePass):
     """A bijector that changes one half of the channels, given the other half.
 
     The first half is passed on and fed to a network; the network's output says how the
-    second half changes. A subclass writes `_transform_inverse` and
-    `_transform_forward`.
+    second half changes. A subclass writes `_transform_inverse`, `_transform_forward`
+    and `_log_scale`.
     """
 
     def __init__(
@@ -81,6 +81,22 @@ class Coupling(OnePass):
         self, z_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         raise NotImplementedError
+
+    def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def log_scale(self, x: tf.Tensor) -> tf.Tensor:
+        """Logarithm of the scale of each number that changes.
+
+        Args:
+            x: Input of `inverse` or of `forward`: the half that counts is in both the
+                same. `[..., H, W, channels]`.
+
+        Returns:
+            `[..., H, W, channels / 2]`.
+        """
+        x_a, _ = tf.split(x, 2, axis=-1)
+        return self._log_scale(self._evaluate_network(x_a))
 
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, [None, None, self._channels], self.name)

@@ -1,18 +1,32 @@
 """Glow: the multi-scale chain of levels of steps of flow."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import check_choice, check_event, check_positive_integer
-from tfp_glow.bijectors.glow_level import COUPLINGS, PERMUTATIONS, GlowLevel
+from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
+from tfp_glow.bijectors.glow_level import (
+    COUPLINGS,
+    PERMUTATIONS,
+    SCALES,
+    GlowLevel,
+)
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.top_prior import TopPrior
 
 __all__ = ["Glow"]
+
+
+# A prior's scale is that of data: it may well differ from 1, unlike a coupling's.
+_SPLIT_LOG_SCALE_FNS = {
+    "sigmoid": tf.identity,
+    "bounded": partial(bounded_log_scale, bound=3.0),
+}
 
 
 class Glow(OnePass):
@@ -53,6 +67,7 @@ class Glow(OnePass):
         hidden_channels: int = 512,
         coupling: str = "affine",
         permutation: str = "invertible_conv",
+        scale: str = "sigmoid",
         learn_top_prior: bool = True,
         num_classes: int | None = None,
         memory: str = "auto",
@@ -73,6 +88,10 @@ class Glow(OnePass):
             hidden_channels: Width of the paper's coupling network.
             coupling: `"affine"` or `"additive"`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
+            scale: What a network's output becomes where it scales: `"sigmoid"` is
+                openai/glow's; with `"bounded"` every logarithm of a coupling's scale is
+                within 0.25 of zero, and of a split prior's within 3, so that a deep
+                model's samples cannot explode.
             learn_top_prior: Whether the last latent's mean and scale are learned.
             num_classes: Number of labels on which the last latent's mean and scale
                 depend. Without it the model takes no labels.
@@ -98,6 +117,7 @@ class Glow(OnePass):
         check_positive_integer("hidden_channels", hidden_channels)
         _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
         check_choice("permutation", permutation, PERMUTATIONS)
+        check_choice("scale", scale, SCALES)
         _check_available("memory", memory, ["auto", "stored"], ["reversible"])
         with tf.name_scope(name) as name:
             if chain is None:
@@ -109,6 +129,7 @@ class Glow(OnePass):
                         hidden_channels=hidden_channels,
                         coupling=coupling,
                         permutation=permutation,
+                        scale=scale,
                         network_fn=network_fn,
                         spatial_shape=(height // 2 ** (i + 1), width // 2 ** (i + 1)),
                         seed=int(rng.integers(2**31)),
@@ -126,7 +147,11 @@ class Glow(OnePass):
                         dtype=dtype,
                     )
                 chain = MultiScaleChain(
-                    levels, [height, width, channels], top_prior=top_prior, dtype=dtype
+                    levels,
+                    [height, width, channels],
+                    split_log_scale_fn=_SPLIT_LOG_SCALE_FNS[scale],
+                    top_prior=top_prior,
+                    dtype=dtype,
                 )
             self.chain = chain
             self._num_classes = num_classes

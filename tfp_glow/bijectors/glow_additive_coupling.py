@@ -74,6 +74,9 @@ class GlowAdditiveCoupling(Coupling):
                 name=name,
             )
 
+    def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
+        return tf.zeros_like(network_output)
+
     def _transform_inverse(
         self, x_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -6,12 +6,21 @@ import tensorflow as tf
 
 from tfp_glow.bijectors.coupling import Coupling
 
-__all__ = ["GlowAffineCoupling", "sigmoid_log_scale"]
+__all__ = ["GlowAffineCoupling", "bounded_log_scale", "sigmoid_log_scale"]
 
 
 def sigmoid_log_scale(raw: tf.Tensor) -> tf.Tensor:
     """`log(sigmoid(raw + 2))`, openai/glow's scale: below 1, and 0.88 at the start."""
     return tf.math.log_sigmoid(raw + 2.0)
+
+
+def bounded_log_scale(raw: tf.Tensor, bound: float = 0.25) -> tf.Tensor:
+    """`bound * tanh(raw / bound)`: a scale of 1 at the start, and never far from it.
+
+    Where `sigmoid_log_scale` is given something that it has not seen in training, its
+    scale may come out as small as exp(-100). To sample is to divide by it.
+    """
+    return bound * tf.tanh(raw / bound)
 
 
 class GlowAffineCoupling(Coupling):
@@ -60,7 +69,8 @@ class GlowAffineCoupling(Coupling):
                 layer, a `tf.Module`, any callable. The paper's when not given.
             hidden_channels: Width of the paper's network.
             log_scale_fn: Maps the network's raw output to the logarithm of the scale:
-                `tf.identity` makes the scale its exponential.
+                `tf.identity` makes the scale its exponential, `bounded_log_scale` keeps
+                it near 1.
             seed: Seed of the paper's network.
             dtype: Type of new variables, and of the events.
             validate_args: Whether to check values at run time.
@@ -86,18 +96,22 @@ class GlowAffineCoupling(Coupling):
                 name=name,
             )
 
+    def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
+        _, raw = tf.split(network_output, 2, axis=-1)
+        return self._log_scale_fn(raw)
+
     def _transform_inverse(
         self, x_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        shift, raw = tf.split(network_output, 2, axis=-1)
-        log_scale = self._log_scale_fn(raw)
+        shift, _ = tf.split(network_output, 2, axis=-1)
+        log_scale = self._log_scale(network_output)
         log_det = tf.reduce_sum(log_scale, axis=[-3, -2, -1])
         return (x_b + shift) * tf.exp(log_scale), log_det
 
     def _transform_forward(
         self, z_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        shift, raw = tf.split(network_output, 2, axis=-1)
-        log_scale = self._log_scale_fn(raw)
+        shift, _ = tf.split(network_output, 2, axis=-1)
+        log_scale = self._log_scale(network_output)
         log_det = -tf.reduce_sum(log_scale, axis=[-3, -2, -1])
         return z_b * tf.exp(-log_scale) - shift, log_det

@@ -10,7 +10,11 @@ import tensorflow_probability as tfp
 from tfp_glow._checks import Parameter, check_choice, check_positive_integer
 from tfp_glow.bijectors.act_norm_bijector import ActNormBijector
 from tfp_glow.bijectors.glow_additive_coupling import GlowAdditiveCoupling
-from tfp_glow.bijectors.glow_affine_coupling import GlowAffineCoupling
+from tfp_glow.bijectors.glow_affine_coupling import (
+    GlowAffineCoupling,
+    bounded_log_scale,
+    sigmoid_log_scale,
+)
 from tfp_glow.bijectors.glow_step import GlowStep
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
@@ -21,10 +25,11 @@ from tfp_glow.user_network import UserNetwork, as_network
 
 tfb = tfp.bijectors
 
-__all__ = ["COUPLINGS", "PERMUTATIONS", "GlowLevel"]
+__all__ = ["COUPLINGS", "PERMUTATIONS", "SCALES", "GlowLevel"]
 
 # name: (bijector, network outputs for each channel that changes)
 COUPLINGS = {"affine": (GlowAffineCoupling, 2), "additive": (GlowAdditiveCoupling, 1)}
+SCALES = {"sigmoid": sigmoid_log_scale, "bounded": bounded_log_scale}
 PERMUTATIONS = ("invertible_conv", "shuffle", "reverse")
 
 # Not trained, whatever the level: parts of a matrix, the order of a shuffle.
@@ -72,6 +77,7 @@ class GlowLevel(OnePass):
         hidden_channels: int = 512,
         coupling: str = "affine",
         permutation: str = "invertible_conv",
+        scale: str = "sigmoid",
         network_fn: Callable[[int, int], Callable] | None = None,
         spatial_shape: tuple[int, int] = (8, 8),
         seed: int | None = None,
@@ -90,6 +96,7 @@ class GlowLevel(OnePass):
             hidden_channels: Width of the paper's coupling network.
             coupling: `"affine"` or `"additive"`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
+            scale: Of affine couplings: `"sigmoid"`, openai/glow's, or `"bounded"`.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given.
             spatial_shape: Height and width after the squeeze, on which networks from
@@ -103,8 +110,8 @@ class GlowLevel(OnePass):
             name: Name of the bijector.
 
         Raises:
-            ValueError: If a count is not a positive integer, or `coupling` or
-                `permutation` is unknown.
+            ValueError: If a count is not a positive integer, or `coupling`,
+                `permutation` or `scale` is unknown.
         """
         parameters = dict(locals())
         check_positive_integer("channels", channels)
@@ -112,6 +119,7 @@ class GlowLevel(OnePass):
         check_positive_integer("hidden_channels", hidden_channels)
         check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
+        check_choice("scale", scale, SCALES)
         with tf.name_scope(name) as name:
             channels = 4 * channels
             channels_in = channels // 2
@@ -120,6 +128,7 @@ class GlowLevel(OnePass):
             self._num_steps = num_steps
             self._coupling = coupling
             self._permutation = permutation
+            self._scale = scale
             self._dtype_of_parameters = dtype
             self._squeeze = Squeeze()
             if network_fn is not None and networks is None:
@@ -245,10 +254,13 @@ class GlowLevel(OnePass):
             if self.networks is None
             else self.networks[k]
         )
+        kwargs = {"network": network, "dtype": self._dtype_of_parameters}
+        if self._coupling == "affine":
+            kwargs["log_scale_fn"] = SCALES[self._scale]
         return GlowStep(
             ActNormBijector(channels, initialized=initialized, **parts["act_norm"]),
             permutation,
-            make_coupling(channels, network=network, dtype=self._dtype_of_parameters),
+            make_coupling(channels, **kwargs),
         )
 
     def _unstacked_steps(self) -> list[GlowStep]:

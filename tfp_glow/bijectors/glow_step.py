@@ -76,6 +76,13 @@ class GlowStep(OnePass):
                 name=name,
             )
 
+    @classmethod
+    def _parameter_properties(
+        cls, dtype: tf.DType, num_classes: int | None = None
+    ) -> dict[str, tfp.util.ParameterProperties]:
+        part = tfp.util.BatchedComponentProperties(event_ndims=3)
+        return {"act_norm": part, "permutation": part, "coupling": part}
+
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, [None, None, None], self.name)
         if isinstance(self.permutation, LUInvertibleConv):
@@ -113,12 +120,8 @@ class GlowStep(OnePass):
         """Inverse log-determinant of act-norm and convolution: the same for all x."""
         log_det = tf.reduce_sum(self.act_norm.log_scale, axis=-1)
         log_det += tf.reduce_sum(self.permutation.log_diag, axis=-1)
-        height, width = x.shape[-3:-1]
-        if height is None or width is None:
-            num_pixels = tf.reduce_prod(tf.shape(x)[-3:-1])
-        else:
-            num_pixels = height * width
-        return tf.cast(num_pixels, log_det.dtype) * log_det
+        # Summed as TFP does: of a batch of parameters it is [..., 1, 1].
+        return tf.reduce_sum(log_det * tf.ones(tf.shape(x)[-3:-1], x.dtype), [-2, -1])
 
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Initialises the parts in turn, and returns what the batch becomes."""

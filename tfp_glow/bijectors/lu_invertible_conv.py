@@ -192,6 +192,28 @@ class LUInvertibleConv(OnePass):
             "permutation": matrix,
         }
 
+    def _parameter_control_dependencies(self, is_init: bool) -> list[tf.Operation]:
+        """Checks what is not trained: tensors when they are given, variables in use."""
+        is_variable = isinstance(self.sign, tf.Variable | tfp.util.DeferredTensor)
+        if not self.validate_args or is_init == is_variable:
+            return []
+        sign, permutation = map(tf.convert_to_tensor, (self.sign, self.permutation))
+        ones = tf.ones_like(sign)
+        return [
+            tf.debugging.assert_equal(
+                tf.abs(sign), ones, message="`sign` must hold 1 and -1."
+            ),
+            *(
+                tf.debugging.assert_equal(
+                    tf.reduce_sum(value, axis),
+                    ones,
+                    message="`permutation` must be a permutation matrix.",
+                )
+                for value in (permutation, tf.square(permutation))
+                for axis in (-2, -1)
+            ),
+        ]
+
     def _triangles(self) -> tuple[tf.Tensor, tf.Tensor]:
         """L with ones on its diagonal, and U with its own."""
         lower = tf.convert_to_tensor(self.lower)

@@ -1,6 +1,6 @@
 """The multi-scale architecture: after each level half of the channels are finished."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import tensorflow as tf
@@ -60,6 +60,7 @@ class MultiScaleChain(OnePass):
         event_shape: Sequence[int],
         *,
         split_priors: Sequence[tfb.Bijector] | None = None,
+        split_log_scale_fn: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
         top_prior: tfb.Bijector | None = None,
         dtype: tf.DType = tf.float32,
         validate_args: bool = False,
@@ -73,6 +74,7 @@ class MultiScaleChain(OnePass):
             split_priors: One bijector for each level but the last, which leaves the
                 first half of the channels as it is. New ones, learned and starting as
                 the identity, when not given.
+            split_log_scale_fn: The new ones' `log_scale_fn`, see `GlowAffineCoupling`.
             top_prior: A bijector of the last level's output. None when not given.
             dtype: Type of new variables, and of the events.
             validate_args: Whether to check values at run time.
@@ -94,7 +96,7 @@ class MultiScaleChain(OnePass):
                         network=EdgeConv(
                             shape[-1] // 2, shape[-1], dtype=dtype, name="split_prior"
                         ),
-                        log_scale_fn=tf.identity,
+                        log_scale_fn=split_log_scale_fn,
                         dtype=dtype,
                         name="split_prior",
                     )

@@ -16,6 +16,20 @@ class OnePass(tfb.Bijector):
     cache, so that `log_prob` and `sample` evaluate a coupling network once.
     """
 
+    # TFP's cache hashes a bijector at every call, by all that it was made of, and so a
+    # bijector of bijectors hashes all that is in it at each of its levels.
+    _hash: int | None = None
+
+    def __hash__(self) -> int:
+        """TFP's hash, computed once: what a bijector was made of does not change."""
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        """TFP's equality: of the same type, made of the same things."""
+        return self is other or super().__eq__(other)
+
     def _inverse_and_log_det(
         self, x: tf.Tensor, **kwargs: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -58,6 +58,10 @@ class Squeeze(OnePass):
                 name=name,
             )
 
+    @property
+    def _is_permutation(self) -> bool:
+        return True  # so that a `tfd.TransformedDistribution` knows `stddev`
+
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, [None, None, None], self.name)
         self._inverse_event_shape(x.shape[-3:])  # raises where it does not divide
@@ -70,21 +74,22 @@ class Squeeze(OnePass):
 
     def _squeeze(self, x: tf.Tensor) -> tf.Tensor:
         f = self._factor
-        _, height, width, channels = _shape(x)
-        x = tf.reshape(x, [-1, height // f, f, width // f, f, channels])
+        # With -1 for the batch, a size that does not divide could pass unnoticed.
+        batch, height, width, channels = _shape(x)
+        x = tf.reshape(x, [batch, height // f, f, width // f, f, channels])
         x = tf.transpose(x, [0, 1, 3, 5, 2, 4])  # [B, H / f, W / f, C, f, f]
-        return tf.reshape(x, [-1, height // f, width // f, channels * f * f])
+        return tf.reshape(x, [batch, height // f, width // f, channels * f * f])
 
     def _unsqueeze(self, z: tf.Tensor) -> tf.Tensor:
         f = self._factor
-        _, height, width, channels = _shape(z)
-        z = tf.reshape(z, [-1, height, width, channels // (f * f), f, f])
+        batch, height, width, channels = _shape(z)
+        z = tf.reshape(z, [batch, height, width, channels // (f * f), f, f])
         z = tf.transpose(z, [0, 1, 4, 2, 5, 3])  # [B, H, f, W, f, C / (f f)]
-        return tf.reshape(z, [-1, height * f, width * f, channels // (f * f)])
+        return tf.reshape(z, [batch, height * f, width * f, channels // (f * f)])
 
     def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
         f = self._factor
-        height, width, channels = _dimensions(x_shape)
+        leading, (height, width, channels) = _split_shape(x_shape)
         if (height or 0) % f or (width or 0) % f:
             raise ValueError(
                 f"`Squeeze` with `factor`={f} needs height and width divisible by {f}. "
@@ -92,6 +97,7 @@ class Squeeze(OnePass):
             )
         return tf.TensorShape(
             [
+                *leading,
                 height and height // f,
                 width and width // f,
                 channels and channels * f * f,
@@ -100,27 +106,47 @@ class Squeeze(OnePass):
 
     def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
         f = self._factor
-        height, width, channels = _dimensions(z_shape)
+        leading, (height, width, channels) = _split_shape(z_shape)
         if (channels or 0) % (f * f):
             raise ValueError(
                 f"`Squeeze` with `factor`={f} makes channels divisible by {f * f}. "
                 f"Received: a latent of event_shape={tuple(z_shape)}."
             )
         return tf.TensorShape(
-            [height and height * f, width and width * f, channels and channels // f**2]
+            [
+                *leading,
+                height and height * f,
+                width and width * f,
+                channels and channels // f**2,
+            ]
         )
 
     def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
         f = self._factor
-        return tf.stack([x_shape[0] // f, x_shape[1] // f, x_shape[2] * f * f])
+        height, width, channels = tf.unstack(x_shape[-3:])
+        event_shape = [height // f, width // f, channels * f * f]
+        return tf.concat([x_shape[:-3], event_shape], axis=0)
 
     def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
         f = self._factor
-        return tf.stack([z_shape[0] * f, z_shape[1] * f, z_shape[2] // (f * f)])
+        height, width, channels = tf.unstack(z_shape[-3:])
+        event_shape = [height * f, width * f, channels // (f * f)]
+        return tf.concat([z_shape[:-3], event_shape], axis=0)
 
 
-def _dimensions(shape: tf.TensorShape) -> list[int | None]:
-    return [None] * 3 if shape.rank is None else shape.as_list()
+def _split_shape(
+    shape: tf.TensorShape,
+) -> tuple[list[int | None], list[int | None]]:
+    """Leading dimensions, and height, width and channels."""
+    if shape.rank is None:
+        return [], [None] * 3
+    if shape.rank < 3:
+        raise ValueError(
+            "`Squeeze` needs the shape of an image, [..., height, width, channels]. "
+            f"Received: event_shape={tuple(shape)}."
+        )
+    sizes = shape.as_list()
+    return sizes[:-3], sizes[-3:]
 
 
 def _shape(x: tf.Tensor) -> list[int | tf.Tensor]:

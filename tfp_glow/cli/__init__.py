@@ -1,7 +1,8 @@
 """The command line `tfp-glow`: train, evaluate, sample and export without code.
 
-Each command is a module of this package with a function `run(arguments)`, imported when
-it is asked for: reading the help waits for no TensorFlow.
+Each command is a module of this package with a function `run(arguments)`, which returns
+None or an exit status. It is imported when it is asked for: reading the help waits for
+no TensorFlow.
 """
 
 import importlib
@@ -23,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What stands behind `tfp-glow`; taken from the process when not given.
 
     Returns:
-        The exit status: 0; 1 after an error, which is told in one message; 130 after
-        Ctrl-C. With `TFP_GLOW_DEBUG` set, an error is raised instead.
+        The exit status: 0; 1 after an error, which is told in one message, or where
+        `check` found something wrong; 130 after Ctrl-C. With `TFP_GLOW_DEBUG` set, an
+        error is raised instead.
 
     Raises:
         SystemExit: With status 2 where `arguments` cannot be understood, and with 0
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     parsed = make_parser().parse_args(arguments)
     try:
-        importlib.import_module(f"tfp_glow.cli.{parsed.command}").run(parsed)
+        module = f"tfp_glow.cli.{parsed.command.replace('-', '_')}"
+        status = importlib.import_module(module).run(parsed)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
@@ -42,4 +45,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"tfp-glow: error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0

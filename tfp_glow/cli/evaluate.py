@@ -3,8 +3,7 @@
 import argparse
 import json
 
-from tfp_glow import data
-from tfp_glow.cli.inference import held_out_split, measure
+from tfp_glow.cli.inference import load_held_out, measure
 from tfp_glow.cli.report import measured
 from tfp_glow.cli.run_folder import load_run
 
@@ -22,20 +21,17 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: If there is no such split, or the run is damaged.
     """
     trained = load_run(arguments.run_folder)
-    dataset = trained.config["dataset"]
-    data_dir = arguments.data_dir or trained.config.get("data_dir")
-    info = data.describe(dataset, data_dir=data_dir)
-    split = arguments.split or held_out_split(info)
-    images, labels = data.load_arrays(
-        dataset, split, limit=arguments.limit, data_dir=data_dir
-    )
+    held_out = load_held_out(trained, arguments)
+    model = trained.model
+    if arguments.dtype is not None:
+        model = model.with_dtype(arguments.dtype)
     figures = {
-        "dataset": dataset,
-        "split": split,
+        "dataset": held_out.dataset,
+        "split": held_out.split,
         **measure(
-            trained.model,
-            images,
-            labels,
+            model,
+            held_out.images,
+            held_out.labels,
             seed=arguments.seed,
             num_noise_samples=arguments.num_noise_samples,
         ),
@@ -46,8 +42,12 @@ def run(arguments: argparse.Namespace) -> None:
     draws = figures["num_noise_samples"]
     print(
         f"{measured(figures)} bits/dim: mean and its standard error over "
-        f"{figures['num_images']:,} {split} images of {dataset}, {draws} "
-        f"draw{'s' * (draws > 1)} of noise each, seed {figures['seed']}."
+        f"{figures['num_images']:,} {held_out.split} images of {held_out.dataset}, "
+        f"{draws} draw{'s' * (draws > 1)} of noise each, seed {figures['seed']}."
     )
-    if info.note:
-        print(f"Note: {info.note}.")
+    if "label_bits" in figures:
+        print(
+            f"{figures['label_bits']:.4f} bits a label: the classifier's cross-entropy."
+        )
+    if held_out.note:
+        print(f"Note: {held_out.note}.")

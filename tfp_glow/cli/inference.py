@@ -1,13 +1,24 @@
 """Measuring and sampling in batches of one size, the same for the same seed."""
 
+import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from tfp_glow import data
+from tfp_glow.cli.run_folder import Run
 from tfp_glow.data import DatasetInfo
 from tfp_glow.glow_model import GlowModel
 
-__all__ = ["check_label", "draw", "held_out_split", "measure"]
+__all__ = [
+    "HeldOut",
+    "check_label",
+    "draw",
+    "held_out_split",
+    "load_held_out",
+    "measure",
+]
 
 _BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
 
@@ -15,6 +26,50 @@ _BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other 
 def held_out_split(info: DatasetInfo) -> str:
     """The split to report figures on: "test", or "validation" where there is none."""
     return "test" if "test" in info.num_examples else "validation"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images to judge a run by, and where they are from.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Name of the split.
+        note: What to say beside a figure.
+        images: `uint8` `[N, H, W, C]`.
+        labels: Integers `[N]`, or None where the data set has none.
+    """
+
+    dataset: str
+    split: str
+    note: str
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
+    """Loads images that a run was not trained on.
+
+    Args:
+        run: The run, which knows its data set unless it was imported.
+        arguments: With `dataset`, `data_dir`, `split` and `limit`, or None for each.
+
+    Raises:
+        FileNotFoundError: If the data set is gone.
+        ValueError: If neither says which data set, or there is no such split.
+    """
+    dataset = arguments.dataset or run.config["dataset"]
+    if dataset is None:
+        raise ValueError(
+            f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
+        )
+    data_dir = arguments.data_dir or run.config.get("data_dir")
+    info = data.describe(dataset, data_dir=data_dir)
+    split = arguments.split or held_out_split(info)
+    images, labels = data.load_arrays(
+        dataset, split, limit=arguments.limit, data_dir=data_dir
+    )
+    return HeldOut(dataset, split, info.note, images, labels)
 
 
 def measure(
@@ -36,13 +91,21 @@ def measure(
 
     Returns:
         The mean `bits_per_dim`, its `standard_error` over images, and what they rest
-        on: `num_images`, `num_noise_samples`, `seed`.
+        on: `num_images`, `num_noise_samples`, `seed`. Of a model with a classifier
+        also the labels' mean cross-entropy in bits, `label_bits`.
     """
+    if model.glow.num_classes is None:
+        labels = None
+    elif labels is None:
+        raise ValueError(
+            f"This model has {model.glow.num_classes} classes, and the data set has no "
+            "labels. Choose one that has them."
+        )
     bits = np.concatenate(
         [
             model.bits_per_dim(
                 images[batch],
-                None if model.glow.num_classes is None else labels[batch],
+                None if labels is None else labels[batch],
                 # A batch's draws count up from the second number.
                 seed=[seed, batch.start * num_noise_samples],
                 num_noise_samples=num_noise_samples,
@@ -52,13 +115,20 @@ def measure(
     ).astype(np.float64)
     # One image says nothing of the spread.
     error = bits.std(ddof=1) / np.sqrt(len(bits)) if len(bits) > 1 else np.nan
-    return {
+    figures = {
         "bits_per_dim": float(bits.mean()),
         "standard_error": None if np.isnan(error) else float(error),
         "num_images": len(bits),
         "num_noise_samples": num_noise_samples,
         "seed": seed,
     }
+    if model.classifier is not None:
+        label_bits = [
+            model.label_bits(images[batch], labels[batch], seed=[seed, batch.start])
+            for batch in _batches(len(images))
+        ]
+        figures["label_bits"] = float(np.mean(np.concatenate(label_bits)))
+    return figures
 
 
 def draw(

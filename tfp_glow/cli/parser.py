@@ -86,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     evaluate = add("evaluate", "measure bits/dim of a run on held-out images")
     _add_run(evaluate)
-    evaluate.add_argument("--split", help="split of the data set (default: test)")
+    _add_held_out(evaluate)
     evaluate.add_argument(
         "--num-noise-samples",
         type=_positive_integer,
@@ -96,7 +96,11 @@ def make_parser() -> argparse.ArgumentParser:
         "bound (default: %(default)s)",
     )
     _add_limit(evaluate, "measure on the first N images only")
-    _add_data_dir(evaluate)
+    evaluate.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        help="precision of the computation (default: that of the run)",
+    )
     _add_seed(evaluate, "of the noise")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
@@ -136,6 +140,65 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("directory", type=Path, metavar="DIR", help="folder to write")
     export.add_argument(
         "--overwrite", action="store_true", help="replace a SavedModel in DIR"
+    )
+
+    check = add("check", "tell whether a run can be inverted, part by part")
+    _add_run(check)
+    _add_held_out(check)
+    check.add_argument(
+        "--limit",
+        type=_positive_integer,
+        default=256,
+        metavar="N",
+        help="images to encode and decode (default: %(default)s)",
+    )
+    check.add_argument(
+        "--num-samples",
+        type=_positive_integer,
+        default=64,
+        metavar="N",
+        help="samples to draw, at temperature 1 (default: %(default)s)",
+    )
+    _add_seed(check, "of the samples")
+    check.add_argument("--json", action="store_true", help="print JSON")
+
+    openai = add("import-openai", "make a run of a checkpoint of openai/glow")
+    openai.add_argument(
+        "checkpoint", type=Path, metavar="DIR", help="folder of the checkpoint"
+    )
+    openai.add_argument("run_folder", type=Path, metavar="RUN", help="run to write")
+    openai.add_argument(
+        "--image-size",
+        type=_positive_integer,
+        required=True,
+        metavar="N",
+        help="height and width of the images",
+    )
+    openai.add_argument(
+        "--num-bits",
+        type=_positive_integer,
+        default=8,
+        metavar="N",
+        help="bits of a value, --n_bits_x of openai/glow (default: %(default)s)",
+    )
+    openai.add_argument(
+        "--weight-y",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="weight of the classifier's loss (default: %(default)s)",
+    )
+    openai.add_argument(
+        "--use-ema",
+        action="store_true",
+        help="take the moving averages of the variables",
+    )
+    openai.add_argument(
+        "--dataset", metavar="NAME", help="data set to measure the run on"
+    )
+    _add_data_dir(openai)
+    openai.add_argument(
+        "--overwrite", action="store_true", help="replace the run in RUN"
     )
 
     add("presets", "list the models that `train --preset` knows")
@@ -182,6 +245,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--permutation", metavar="NAME", help="invertible_conv, shuffle or reverse"
     )
     model.add_argument(
+        "--scale",
+        metavar="NAME",
+        help="sigmoid, openai/glow's, or bounded, so that samples cannot explode",
+    )
+    model.add_argument(
         "--num-bits",
         type=int,
         metavar="N",
@@ -192,12 +260,29 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="condition on the class labels of the data set",
     )
+    model.add_argument(
+        "--weight-y",
+        type=float,
+        metavar="X",
+        help="with --conditional: train a classifier too, with this weight in the loss",
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run_folder", type=Path, metavar="RUN", help="what `train --output` wrote"
+        "run_folder",
+        type=Path,
+        metavar="RUN",
+        help="what `train --output` or `import-openai` wrote",
     )
+
+
+def _add_held_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="data set (default: that of the run)"
+    )
+    parser.add_argument("--split", help="split of the data set (default: test)")
+    _add_data_dir(parser)
 
 
 def _add_limit(parser: argparse.ArgumentParser, help: str) -> None:

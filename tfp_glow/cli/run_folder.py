@@ -17,9 +17,10 @@ __all__ = [
     "FORMAT_VERSION",
     "Run",
     "check_writable",
-    "load_run",
-    "save_model",
     "end_run",
+    "load_run",
+    "model_config",
+    "save_model",
     "start_run",
     "write_json",
 ]
@@ -70,10 +71,17 @@ def load_run(path: Path) -> Run:
     """
     path = Path(path)
     config = _read_config(path)
-    again = (
-        f"Train again: `tfp-glow train --dataset {quote(config['dataset'])} "
-        f"--output {quote(str(path))} --overwrite`."
-    )
+    if "imported_from" in config:
+        again = (
+            "Import it again: `tfp-glow import-openai "
+            f"{quote(config['imported_from'])} {quote(str(path))} --overwrite "
+            f"--image-size {config['model']['event_shape'][0]}`."
+        )
+    else:
+        again = (
+            f"Train again: `tfp-glow train --dataset {quote(config['dataset'])} "
+            f"--output {quote(str(path))} --overwrite`."
+        )
     file = path / "model.keras"
     if not file.exists():
         raise FileNotFoundError(
@@ -101,20 +109,20 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         FileExistsError: If something is there that may not be replaced.
     """
     if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path} is a file. Name a folder with --output.")
+        raise FileExistsError(f"{path} is a file. Name a folder.")
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
         raise FileExistsError(
-            f"{path} is not empty. Name another folder with --output, or replace the "
-            "run in it with --overwrite."
+            f"{path} is not empty. Name another folder, or replace the run in it with "
+            "--overwrite."
         )
     try:
         _read_config(path)
     except (FileNotFoundError, ValueError) as error:
         raise FileExistsError(
             f"--overwrite replaces a run folder, and {path} holds something else. Name "
-            "another folder with --output."
+            "another folder."
         ) from error
 
 
@@ -185,3 +193,15 @@ def _read_config(path: Path) -> dict[str, Any]:
             "tfp_glow."
         )
     return config
+
+
+def model_config(model: GlowModel) -> dict[str, Any]:
+    """All arguments of a model, those too that were left at their defaults."""
+    config = model.get_config()
+    plain = bool | float | int | str | None
+    defaults = {
+        name: value
+        for name, value in model.glow.parameters.items()
+        if isinstance(value, plain)
+    }
+    return {**defaults, **config}

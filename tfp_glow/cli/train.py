@@ -25,6 +25,7 @@ from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
     check_writable,
     end_run,
+    model_config,
     start_run,
     write_json,
 )
@@ -46,6 +47,8 @@ _MODEL_OPTIONS = (
     "hidden_channels",
     "coupling",
     "permutation",
+    "scale",
+    "weight_y",
 )
 
 
@@ -74,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         "limit": arguments.limit,
         "seed": arguments.seed,
         "preset": next(name for name, value in PRESETS.items() if value is preset),
-        "model": _model_config(model),
+        "model": model_config(model),
         "training": {
             field.name: getattr(settings, field.name)
             for field in dataclasses.fields(settings)
@@ -156,18 +159,6 @@ def _make_model(
     return GlowModel(
         info.event_shape, num_bits=num_bits, seed=arguments.seed, **options
     )
-
-
-def _model_config(model: GlowModel) -> dict[str, Any]:
-    """All arguments of a model, those too that were left at their defaults."""
-    config = model.get_config()
-    plain = bool | float | int | str | None
-    defaults = {
-        name: value
-        for name, value in model.glow.parameters.items()
-        if isinstance(value, plain)
-    }
-    return {**defaults, **config}
 
 
 def _batches(

@@ -1,0 +1,202 @@
+"""`check_invertibility` and the callback that calls it."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfp_glow as tfg
+
+SMALL = {"num_levels": 2, "num_steps": 2, "hidden_channels": 4, "seed": 0}
+
+
+def images(num: int = 6) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, [num, 8, 8, 1], np.uint8)
+
+
+def perturbed(scale: float = 0.05, dtype: str = "float64", **arguments):
+    model = tfg.GlowModel((8, 8, 1), dtype=dtype, **(SMALL | arguments))
+    rng = np.random.default_rng(1)
+    for variable in model.distribution.trainable_variables:
+        noise = rng.normal(scale=scale, size=variable.shape)
+        variable.assign_add(tf.constant(noise, variable.dtype))
+    return model
+
+
+def set_step(model: tfg.GlowModel, level: int, step: int, key: str, value) -> None:
+    variable = model.glow.levels[level].stacked[key]
+    values = variable.numpy()
+    values[step] = value
+    variable.assign(values)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return perturbed()
+
+
+def test_reports_every_part_in_order(model):
+    report = tfg.check_invertibility(model, images(), num_samples=3)
+    names = [part.name for part in report.parts]
+    steps = [f"level {i}, step {k}" for i in range(2) for k in range(2)]
+    assert names == [*steps[:2], "level 0, split", *steps[2:], "top prior"]
+    assert (report.num_images, report.num_samples) == (6, 3)
+    assert report.dtype == "float64"
+
+
+def test_scales_and_condition_numbers_are_those_of_the_variables(model):
+    report = tfg.check_invertibility(model, images())
+    parts = {part.name: part for part in report.parts}
+    for i, level in enumerate(model.glow.levels):
+        for k, step in enumerate(level.steps):
+            part = parts[f"level {i}, step {k}"]
+            largest = 3 * np.abs(level.stacked["act_norm/raw_log_scale"][k]).max()
+            assert part.act_norm_log_scale == pytest.approx(largest)
+            largest = np.abs(level.stacked["permutation/log_diag"][k]).max()
+            assert part.log_diag == pytest.approx(largest)
+            condition = np.linalg.cond(step.permutation.matrix())
+            assert part.condition_number == pytest.approx(condition)
+    assert parts["top prior"].act_norm_log_scale is None
+    assert report.worst("log_diag") == max(
+        (part.log_diag, part.name) for part in report.parts if part.log_diag
+    )
+
+
+def test_largest_scale_of_couplings_on_data_and_samples(model):
+    report = tfg.check_invertibility(model, images(40), num_samples=40, seed=3)
+    latents = tf.random.stateless_normal([40, 64], [3, 0], dtype=tf.float64)
+    data = model.encode(images(40))
+    level, split = model.glow.levels[0], model.glow.chain.split_priors[0]
+    largest = []
+    for z in (data, latents):
+        x = model.glow.forward(tf.identity(z))
+        h = level.steps[0].inverse(tfg.Squeeze().inverse(x))
+        first = level.steps[0].coupling.log_scale(h)
+        h = split.inverse(level.steps[1].inverse(h))
+        largest.append([np.abs(first).max(), np.abs(split.log_scale(h)).max()])
+    parts = {part.name: part for part in report.parts}
+    expected = np.max(largest, axis=0)
+    actual = [
+        parts[n].coupling_log_scale for n in ("level 0, step 0", "level 0, split")
+    ]
+    np.testing.assert_allclose(actual, expected, rtol=1e-8)
+
+
+def test_errors_are_those_of_the_precision():
+    model = perturbed(dtype="float32")
+    report = tfg.check_invertibility(model, images())
+    exact = tfg.check_invertibility(model.with_dtype("float64"), images())
+    assert report.is_invertible
+    assert exact.is_invertible
+    assert exact.dtype == "float64"
+    for name in ("data_error", "sample_error"):
+        assert 1e-8 < getattr(report, name) < 1e-4
+        assert 0 < getattr(exact, name) < 1e-12
+        assert 1e-8 < report.worst(name)[0] < 1e-4
+    assert "all pixels of 6 images came back" in report.verdict()
+
+
+def test_finds_where_samples_overflow():
+    model = perturbed(dtype="float32")
+    raw = np.zeros(8)
+    raw[4:] = -100.0  # a scale of exp(-98)
+    set_step(model, 1, 0, "network/bias_3", raw)
+    report = tfg.check_invertibility(model, images(), num_samples=5)
+    assert not report.is_invertible
+    assert report.num_not_finite == 5
+    assert "5 of 5 samples are not finite" in report.verdict()
+    assert "level 1, step 0" in report.verdict()
+    plain = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert plain["num_not_finite"] == 5
+    assert plain["largest_value"] is None
+    assert plain["is_invertible"] is False
+    assert len(plain["parts"]) == 6
+
+
+def test_counts_pixels_that_do_not_come_back():
+    model = perturbed(dtype="float32")
+    # Channels scaled down and up again by 1e-5 lose their digits in between.
+    down = np.array([0.0, 0.0, -12.0, -12.0])
+    set_step(model, 0, 0, "permutation/log_diag", down)
+    set_step(model, 0, 1, "permutation/log_diag", -down)
+    report = tfg.check_invertibility(model, images())
+    assert not report.is_invertible
+    wrong = np.sum(model.decode(tf.identity(model.encode(images()))) != images())
+    assert report.num_wrong_pixels == pytest.approx(wrong, rel=0.1)
+    assert f"{report.num_wrong_pixels} pixels of 6 images" in report.verdict()
+    assert "the error grows most in level 0, step 0" in report.verdict()
+    assert report.data_error > 1 / 512
+    assert tfg.check_invertibility(model.with_dtype("float64"), images()).is_invertible
+
+
+def test_counts_black_samples():
+    model = perturbed()
+    set_step(model, 0, 0, "act_norm/shift", 1000.0)
+    report = tfg.check_invertibility(model, images(), num_samples=4)
+    assert report.num_black == 4
+    assert not report.is_invertible
+    assert "4 of 4 samples are black" in report.verdict()
+
+
+def test_labels_reach_the_prior():
+    model = perturbed(num_classes=3)
+    report = tfg.check_invertibility(model, images(), [0, 1, 2, 0, 1, 2])
+    assert report.is_invertible
+    assert report.data_error < 1e-12
+    with pytest.raises(ValueError, match="needs labels"):
+        tfg.check_invertibility(model, images())
+
+
+def test_bounded_scale_keeps_samples_finite_where_sigmoid_does_not():
+    largest = {}
+    for scale in ("sigmoid", "bounded"):
+        model = tfg.GlowModel((8, 8, 1), scale=scale, **SMALL)
+        for level in model.glow.levels:
+            kernel = level.stacked["network/kernel_3"]
+            noise = np.random.default_rng(0).normal(scale=30, size=kernel.shape)
+            kernel.assign(noise.astype(np.float32))
+        for prior in model.glow.chain.split_priors:
+            kernel = prior.network.parameters["kernel"]
+            kernel.assign(tf.ones_like(kernel) * 10)
+        report = tfg.check_invertibility(model, images())
+        largest[scale] = report.num_not_finite, report.worst("coupling_log_scale")[0]
+    assert largest["sigmoid"][0] > 0
+    assert largest["bounded"] == (0, pytest.approx(3.0))  # the split prior's
+
+
+def test_rejects_what_is_no_image(model):
+    with pytest.raises(TypeError, match="must be uint8"):
+        tfg.check_invertibility(model, images() / 255)
+    with pytest.raises(ValueError, match="`num_samples` must be a positive integer"):
+        tfg.check_invertibility(model, images(), num_samples=0)
+
+
+def test_monitor_adds_to_the_logs():
+    model = tfg.GlowModel((8, 8, 1), **SMALL)
+    monitor = tfg.InvertibilityMonitor(images(), num_samples=3, every_n_epochs=2)
+    history = model.fit(images(32), epochs=4, callbacks=[monitor], verbose=0).history
+    assert list(monitor.reports) == [1, 3]
+    report = monitor.reports[3]
+    assert (report.num_images, report.num_samples) == (6, 3)
+    for name, value in report.summary().items():
+        assert history[name][-1] == value
+        assert len(history[name]) == 2
+    assert history["num_wrong_pixels"] == [0, 0]
+    assert history["max_condition_number"][-1] > 1.0
+    now = tfg.check_invertibility(model, images(), num_samples=3)
+    assert now.summary() == pytest.approx(report.summary(), rel=1e-4, abs=1e-5)
+
+
+def test_monitor_says_what_is_wrong(capsys):
+    model = perturbed(dtype="float32")
+    raw = np.zeros(8)
+    raw[4:] = -100.0
+    set_step(model, 1, 1, "network/bias_3", raw)
+    monitor = tfg.InvertibilityMonitor(images(), num_samples=3)
+    monitor.set_model(model)
+    monitor.on_epoch_end(4, {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("Epoch 5: not invertible in float32: ")
+    assert "3 of 3 samples are not finite; they grow most in level 1, step 1" in printed
+    assert monitor.reports[4].num_not_finite == 3

@@ -1,0 +1,74 @@
+"""Keras callbacks that know what a flow is."""
+
+import keras
+import tensorflow as tf
+
+from tfp_glow._checks import check_positive_integer
+from tfp_glow.invertibility import InvertibilityReport, check_invertibility
+
+__all__ = ["InvertibilityMonitor"]
+
+
+class InvertibilityMonitor(keras.callbacks.Callback):
+    """Watches whether a `GlowModel` stays invertible while it trains.
+
+    After an epoch it encodes and decodes images and samples, adds the figures to the
+    epoch's logs (so to `History`, `CSVLogger` and TensorBoard, if they come later in
+    the list), and prints a line that names the step where something went wrong.
+
+    Attributes:
+        reports: The `InvertibilityReport` of each epoch, by its number from 0.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, [32, 8, 8, 1], np.uint8)
+        >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
+        >>> monitor = InvertibilityMonitor(images[:8])
+        >>> history = model.fit(images, callbacks=[monitor], verbose=0)
+        >>> history.history["num_wrong_pixels"], monitor.reports[0].is_invertible
+        ([0], True)
+    """
+
+    def __init__(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        num_samples: int = 16,
+        every_n_epochs: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Takes what is encoded and decoded.
+
+        Args:
+            images: `uint8` `[B, H, W, C]`, preferably held out; a few dozen will do.
+            labels: Integers `[B]`, where the model has classes.
+            num_samples: How many samples to draw, at temperature 1.
+            every_n_epochs: How many epochs to wait.
+            seed: Seed of the samples, the same in every epoch.
+        """
+        super().__init__()
+        check_positive_integer("num_samples", num_samples)
+        check_positive_integer("every_n_epochs", every_n_epochs)
+        self.reports: dict[int, InvertibilityReport] = {}
+        self._images = images
+        self._labels = labels
+        self._num_samples = num_samples
+        self._every_n_epochs = every_n_epochs
+        self._seed = seed
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Checks the model as it is now."""
+        if (epoch + 1) % self._every_n_epochs:
+            return
+        report = check_invertibility(
+            self.model,
+            self._images,
+            self._labels,
+            num_samples=self._num_samples,
+            seed=self._seed,
+        )
+        self.reports[epoch] = report
+        if logs is not None:
+            logs.update(report.summary())
+        if not report.is_invertible:
+            print(f"Epoch {epoch + 1}: {report.verdict()}")

@@ -1,0 +1,66 @@
+"""`tfp-glow import-openai`: a run folder from a checkpoint of openai/glow."""
+
+import argparse
+from shlex import quote
+
+from tfp_glow.cli.run_folder import (
+    FORMAT_VERSION,
+    check_writable,
+    end_run,
+    model_config,
+    save_model,
+    start_run,
+)
+from tfp_glow.openai import load_openai_checkpoint
+from tfp_glow.version import __version__
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Loads the checkpoint, writes the run and prints what to do with it.
+
+    Args:
+        arguments: The options of the command.
+
+    Raises:
+        FileExistsError: If the run folder is taken.
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If the checkpoint is damaged, of another model, or does not fit an
+            option.
+    """
+    folder = arguments.run_folder
+    check_writable(folder, overwrite=arguments.overwrite)
+    model = load_openai_checkpoint(
+        arguments.checkpoint,
+        arguments.image_size,
+        num_bits=arguments.num_bits,
+        weight_y=arguments.weight_y,
+        use_ema=arguments.use_ema,
+    )
+    config = {
+        "format_version": FORMAT_VERSION,
+        "tfp_glow_version": __version__,
+        "dataset": arguments.dataset,
+        "data_dir": arguments.data_dir,
+        "imported_from": str(arguments.checkpoint.resolve()),
+        "use_ema": arguments.use_ema,
+        "model": model_config(model),
+    }
+    start_run(folder, config)
+    try:
+        save_model(model, folder / "model.keras")
+    finally:
+        end_run(folder)
+    model.summary()
+    dataset = "" if arguments.dataset else " --dataset NAME"
+    label = "" if model.glow.num_classes is None else " --label 0"
+    run = quote(str(folder))
+    print(
+        f"\n{folder / 'model.keras'}\n\n"
+        "Next:\n"
+        f"  tfp-glow sample {run}{label}\n"
+        f"  tfp-glow evaluate {run}{dataset}\n"
+        f"  tfp-glow check {run}{dataset}\n"
+        f"  tfp-glow export {run} DIR"
+    )
