@@ -28,6 +28,7 @@ ORDER = [
     "summary",
     "export",
     "glow_model",
+    "_probed_glow",
     "invertibility",
     "callbacks",
     "latents",

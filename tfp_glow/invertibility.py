@@ -1,33 +1,26 @@
 """Whether a trained model can be inverted in the precision that it computes in."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, prod
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_integer
 from tfp_glow._inputs import check_images, check_labels
-from tfp_glow.bijectors import (
-    Glow,
-    GlowStep,
-    LUInvertibleConv,
-    MultiScaleChain,
-    Squeeze,
-)
-from tfp_glow.bijectors.coupling import Coupling
+from tfp_glow._probed_glow import ProbedGlow, ProbedPart, max_abs
+from tfp_glow.bijectors import GlowStep, LUInvertibleConv
 from tfp_glow.dequantization import as_seed, bin_centers, quantize
 from tfp_glow.glow_model import GlowModel
 
-tfb = tfp.bijectors
+__all__ = [
+    "InvertibilityReport",
+    "PartReport",
+    "check_invertibility",
+]
 
-__all__ = ["InvertibilityReport", "PartReport", "check_invertibility"]
-
-_BATCH_SIZE = 32
-_PROBED = "probed_"
+_BATCH_SIZE = 64
 _SCALES = ("coupling_log_scale", "act_norm_log_scale", "log_diag", "condition_number")
 
 
@@ -158,55 +151,6 @@ class InvertibilityReport:
         return plain(asdict(self) | {"is_invertible": self.is_invertible})
 
 
-class _Probe(tfb.Bijector):
-    """The identity, which keeps what has passed in each direction."""
-
-    def __init__(self, name: str = "probe") -> None:
-        super().__init__(forward_min_event_ndims=3, parameters=dict(locals()))
-        self.inverse_value: tf.Tensor | None = None
-        self.forward_value: tf.Tensor | None = None
-
-    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
-        self.inverse_value = x
-        return tf.identity(x)
-
-    def _forward(self, z: tf.Tensor) -> tf.Tensor:
-        self.forward_value = z
-        return tf.identity(z)
-
-    def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.zeros([], x.dtype)
-
-    @property
-    def error(self) -> float:
-        """Largest absolute difference between what passed in either direction."""
-        return _max_abs(self.inverse_value - self.forward_value)
-
-
-@dataclass(frozen=True)
-class _ProbedPart:
-    """A step or a prior between two probes."""
-
-    report: PartReport
-    part: tfb.Bijector
-    image_side: _Probe
-    latent_side: _Probe
-
-    @property
-    def bijector(self) -> tfb.Bijector:
-        parts = [self.image_side, self.part, self.latent_side]
-        return tfb.Chain(parts, name=_PROBED + self.part.name)
-
-    def add_log_scale(self, z: tf.Tensor) -> None:
-        """Takes the coupling's scale into account, on what is on its latent side."""
-        coupling = getattr(self.part, "coupling", self.part)
-        if isinstance(coupling, Coupling):
-            log_scale = _max_abs(coupling.log_scale(z))
-            self.report.coupling_log_scale = max(
-                log_scale, self.report.coupling_log_scale or 0.0
-            )
-
-
 def check_invertibility(
     model: GlowModel,
     images: tf.Tensor,
@@ -245,127 +189,93 @@ def check_invertibility(
         ['level 0, step 0', 'level 0, split', 'level 1, step 0', 'top prior']
     """
     check_positive_integer("num_samples", num_samples)
+    glow = model.glow
     images = check_images(images, model.event_shape)
-    labels = check_labels(labels, model.glow.num_classes, images.shape[0])
-    parts = _probed_parts(model.glow)
-    chain = _probed_chain(model.glow, parts)
-    report = InvertibilityReport(dtype=model.glow.dtype.name)
-    report.parts = [part.report for part in parts]
-    for start in range(0, len(images), _BATCH_SIZE):
-        batch = slice(start, start + _BATCH_SIZE)
-        kwargs = _kwargs(model.glow, None if labels is None else labels[batch])
-        _check_data(model, chain, parts, images[batch], kwargs, report)
+    labels = check_labels(labels, glow.num_classes, images.shape[0])
+    probed = ProbedGlow(glow)
+    report = InvertibilityReport(dtype=glow.dtype.name)
+    report.parts = [_part_report(part) for part in probed.parts]
+    for batch in _batches(len(images)):
+        x = bin_centers(images[batch], model.num_bits, dtype=glow.dtype)
+        labels_of_batch = None if labels is None else labels[batch]
+        _check_images(probed, x, labels_of_batch, model.num_bits, report)
     latents = tf.random.stateless_normal(
-        [num_samples, prod(model.event_shape)], as_seed(seed), dtype=tf.float64
+        [num_samples, prod(glow.event_shape)], as_seed(seed), dtype=tf.float64
     )
-    for start in range(0, num_samples, _BATCH_SIZE):
-        batch = tf.cast(latents[start : start + _BATCH_SIZE], model.glow.dtype)
-        indices = tf.range(start, start + len(batch))
-        num_classes = model.glow.num_classes
-        kwargs = _kwargs(model.glow, num_classes and indices % num_classes)
-        _check_samples(model, chain, parts, batch, kwargs, report)
+    for batch in _batches(num_samples):
+        z = tf.cast(latents[batch], glow.dtype)
+        indices = tf.range(num_samples)[batch]
+        labels_of_batch = None if labels is None else indices % glow.num_classes
+        _check_samples(probed, z, labels_of_batch, model.num_bits, report)
     return report
 
 
-def _check_data(
-    model: GlowModel,
-    chain: MultiScaleChain,
-    parts: list[_ProbedPart],
-    images: tf.Tensor,
-    kwargs: Mapping[str, Any],
+def _check_images(
+    probed: ProbedGlow,
+    x: tf.Tensor,
+    labels: tf.Tensor | None,
+    num_bits: int,
     report: InvertibilityReport,
 ) -> None:
-    x = bin_centers(images, model.num_bits, dtype=model.glow.dtype)
-    z = chain.inverse(x, **kwargs)
-    decoded = chain.forward(tf.identity(z), **kwargs)
-    wrong = quantize(decoded, model.num_bits) != quantize(x, model.num_bits)
-    report.num_images += len(images)
+    """Adds what becomes of continuous images to a report."""
+    decoded, found = probed.encode_and_decode(x, labels)
+    wrong = quantize(decoded, num_bits) != quantize(x, num_bits)
+    report.num_images += len(x)
     report.num_wrong_pixels += int(tf.math.count_nonzero(wrong))
-    report.data_error = max(report.data_error, _max_abs(decoded - x))
-    for part in parts:
-        part.add_log_scale(part.latent_side.inverse_value)
-        part.report.data_error = max(part.report.data_error, part.image_side.error)
+    _raise_to(report, data_error=max_abs(decoded - x))
+    for part, (log_scale, error) in zip(report.parts, found, strict=True):
+        _raise_to(part, coupling_log_scale=log_scale, data_error=error)
 
 
 def _check_samples(
-    model: GlowModel,
-    chain: MultiScaleChain,
-    parts: list[_ProbedPart],
+    probed: ProbedGlow,
     z: tf.Tensor,
-    kwargs: Mapping[str, Any],
+    labels: tf.Tensor | None,
+    num_bits: int,
     report: InvertibilityReport,
 ) -> None:
-    x = chain.forward(z, **kwargs)
-    encoded = chain.inverse(tf.identity(x), **kwargs)
+    """Adds what becomes of latents to a report."""
+    x, encoded, found = probed.decode_and_encode(z, labels)
     axes = [1, 2, 3]
     finite = tf.reduce_all(tf.math.is_finite(x), axes)
-    black = tf.reduce_all(quantize(x, model.num_bits) == 0, axes) & finite
+    black = tf.reduce_all(quantize(x, num_bits) == 0, axes) & finite
     report.num_samples += len(z)
     report.num_not_finite += int(tf.math.count_nonzero(~finite))
     report.num_black += int(tf.math.count_nonzero(black))
-    report.largest_value = max(report.largest_value, _max_abs(x))
-    report.sample_error = max(report.sample_error, _max_abs(encoded - z))
-    for part in parts:
-        part.add_log_scale(part.latent_side.forward_value)
-        found, value = part.report, _max_abs(part.image_side.forward_value)
-        found.sample_error = max(found.sample_error, part.latent_side.error)
-        found.sample_value = max(found.sample_value, value)
+    _raise_to(report, largest_value=max_abs(x), sample_error=max_abs(encoded - z))
+    for part, (log_scale, error, value) in zip(report.parts, found, strict=True):
+        _raise_to(
+            part, coupling_log_scale=log_scale, sample_error=error, sample_value=value
+        )
 
 
-def _probed_parts(glow: Glow) -> list[_ProbedPart]:
-    """All steps and priors, the one nearest the image first."""
-    parts = []
-    for i, level in enumerate(glow.levels):
-        for k, step in enumerate(level.steps):
-            parts.append(_probed(step, f"level {i}, step {k}"))
-        if i < len(glow.levels) - 1:
-            parts.append(_probed(glow.chain.split_priors[i], f"level {i}, split"))
-    if glow.chain.top_prior is not None:
-        parts.append(_probed(glow.chain.top_prior, "top prior"))
-    return parts
+def _batches(num: int) -> list[slice]:
+    starts = range(0, num, _BATCH_SIZE)
+    return [slice(start, start + _BATCH_SIZE) for start in starts]
 
 
-def _probed(part: tfb.Bijector, name: str) -> _ProbedPart:
-    report = PartReport(name)
-    if isinstance(part, GlowStep):
-        report.act_norm_log_scale = _max_abs(part.act_norm.log_scale)
-        if isinstance(part.permutation, LUInvertibleConv):
-            report.log_diag = _max_abs(tf.convert_to_tensor(part.permutation.log_diag))
-            matrix = tf.cast(part.permutation.matrix(), tf.float64).numpy()
-            finite = np.all(np.isfinite(matrix))
-            report.condition_number = float(np.linalg.cond(matrix)) if finite else inf
-    return _ProbedPart(report, part, _Probe(), _Probe())
+def _raise_to(report: InvertibilityReport | PartReport, **values: tf.Tensor) -> None:
+    """Raises figures of a report, but those that it does not have."""
+    for name, value in values.items():
+        before = getattr(report, name)
+        if before is not None:
+            setattr(report, name, max(before, float(value)))
 
 
-def _probed_chain(glow: Glow, parts: list[_ProbedPart]) -> MultiScaleChain:
-    """The model's chain, of the same parts with probes between them."""
-    queue = iter(parts)
-    levels, split_priors, top_prior = [], [], None
-    for i, level in enumerate(glow.levels):
-        steps = [next(queue).bijector for _ in level.steps]
-        levels.append(tfb.Chain([Squeeze(), *steps]))
-        if i < len(glow.levels) - 1:
-            split_priors.append(next(queue).bijector)
-    if glow.chain.top_prior is not None:
-        top_prior = next(queue).bijector
-    return MultiScaleChain(
-        levels,
-        glow.event_shape,
-        split_priors=split_priors,
-        top_prior=top_prior,
-        dtype=glow.dtype,
-    )
-
-
-def _kwargs(glow: Glow, labels: tf.Tensor | None) -> dict[str, Any]:
-    """Labels as the probed chain takes them: for the prior, in its `tfb.Chain`."""
-    if labels is None:
-        return {}
-    name = glow.chain.top_prior.name
-    return {_PROBED + name: {name: {"labels": labels}}}
-
-
-def _max_abs(x: tf.Tensor) -> float:
-    """Largest absolute value; infinite where there is what is no number."""
-    value = float(tf.reduce_max(tf.abs(x)))
-    return value if isfinite(value) else inf
+def _part_report(probed: ProbedPart) -> PartReport:
+    """What the variables alone say, and zeros."""
+    report = PartReport(probed.name)
+    if probed.coupling is not None:
+        report.coupling_log_scale = 0.0
+    if isinstance(probed.part, GlowStep):
+        report.act_norm_log_scale = float(max_abs(probed.part.act_norm.log_scale))
+        permutation = probed.part.permutation
+        if isinstance(permutation, LUInvertibleConv):
+            log_diag = tf.convert_to_tensor(permutation.log_diag)
+            report.log_diag = float(max_abs(log_diag))
+            matrix = tf.cast(permutation.matrix(), tf.float64).numpy()
+            is_finite = np.all(np.isfinite(matrix))
+            report.condition_number = (
+                float(np.linalg.cond(matrix)) if is_finite else inf
+            )
+    return report

@@ -1,0 +1,175 @@
+"""A Glow that tells what passes between its steps."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow.bijectors import Glow, MultiScaleChain, Squeeze
+from tfp_glow.bijectors.coupling import Coupling
+
+tfb = tfp.bijectors
+
+__all__ = ["ProbedGlow", "ProbedPart", "max_abs"]
+
+_PROBED = "probed_"
+
+
+class _Probe(tfb.Bijector):
+    """The identity, which keeps what has passed in each direction."""
+
+    def __init__(self, name: str = "probe") -> None:
+        super().__init__(forward_min_event_ndims=3, parameters=dict(locals()))
+        self.inverse_value: tf.Tensor | None = None
+        self.forward_value: tf.Tensor | None = None
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        self.inverse_value = x
+        return tf.identity(x)
+
+    def _forward(self, z: tf.Tensor) -> tf.Tensor:
+        self.forward_value = z
+        return tf.identity(z)
+
+    def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.zeros([], x.dtype)
+
+    def error(self) -> tf.Tensor:
+        """Largest absolute difference between what passed in either direction."""
+        return max_abs(self.inverse_value - self.forward_value)
+
+
+@dataclass(frozen=True)
+class ProbedPart:
+    """A step or a prior, between two probes.
+
+    Attributes:
+        name: `"level 0, step 3"`, `"level 0, split"` or `"top prior"`.
+        part: The step or the prior.
+        image_side: What goes in when an image is encoded.
+        latent_side: What comes out.
+    """
+
+    name: str
+    part: tfb.Bijector
+    image_side: _Probe
+    latent_side: _Probe
+
+    @cached_property
+    def bijector(self) -> tfb.Bijector:
+        """All three as one."""
+        parts = [self.image_side, self.part, self.latent_side]
+        return tfb.Chain(parts, name=_PROBED + self.part.name)
+
+    @property
+    def coupling(self) -> Coupling | None:
+        """The step's coupling, or the prior if it is one."""
+        coupling = getattr(self.part, "coupling", self.part)
+        return coupling if isinstance(coupling, Coupling) else None
+
+    def log_scale(self, z: tf.Tensor) -> tf.Tensor:
+        """Largest absolute log-scale of the coupling, on what is on its latent side."""
+        if self.coupling is None:
+            return tf.zeros([], z.dtype)
+        return max_abs(self.coupling.log_scale(z))
+
+
+class ProbedGlow:
+    """The parts of a Glow, put together again with probes between them.
+
+    Attributes:
+        parts: The parts, the one nearest the image first.
+    """
+
+    def __init__(self, glow: Glow) -> None:
+        """Takes the steps and priors as they are: they share the Glow's variables."""
+        self.parts: list[ProbedPart] = []
+        chain = glow.chain
+        levels = []
+        for i, level in enumerate(glow.levels):
+            steps = [
+                self._probed(step, f"level {i}, step {k}")
+                for k, step in enumerate(level.steps)
+            ]
+            levels.append(tfb.Chain([Squeeze(), *steps]))
+            if i < len(chain.split_priors):
+                self._probed(chain.split_priors[i], f"level {i}, split")
+        if chain.top_prior is not None:
+            self._probed(chain.top_prior, "top prior")
+        by_name = {part.name: part.bijector for part in self.parts}
+        self._top_prior_name = None if chain.top_prior is None else chain.top_prior.name
+        self._chain = MultiScaleChain(
+            levels,
+            glow.event_shape,
+            split_priors=[b for name, b in by_name.items() if name.endswith("split")],
+            top_prior=by_name.get("top prior"),
+            dtype=glow.dtype,
+        )
+
+    def _probed(self, part: tfb.Bijector, name: str) -> tfb.Bijector:
+        self.parts.append(ProbedPart(name, part, _Probe(), _Probe()))
+        return self.parts[-1].bijector
+
+    def encode_and_decode(
+        self, x: tf.Tensor, labels: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Continuous images to latents and back.
+
+        Args:
+            x: `[B, H, W, C]`.
+            labels: Integers `[B]`, where the model has classes.
+
+        Returns:
+            The images, and for each part the largest absolute log-scale of its
+            coupling and error on its image side, `[num_parts, 2]`.
+        """
+        kwargs = self._kwargs(labels)
+        z = self._chain.inverse(x, **kwargs)
+        decoded = self._chain.forward(tf.identity(z), **kwargs)
+        found = [
+            [part.log_scale(part.latent_side.inverse_value), part.image_side.error()]
+            for part in self.parts
+        ]
+        return decoded, tf.stack(found)
+
+    def decode_and_encode(
+        self, z: tf.Tensor, labels: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Latents to continuous images and back.
+
+        Args:
+            z: `[B, H W C]`.
+            labels: Integers `[B]`, where the model has classes.
+
+        Returns:
+            The images, the latents, and for each part the largest absolute log-scale
+            of its coupling, error on its latent side and value on its image side,
+            `[num_parts, 3]`.
+        """
+        kwargs = self._kwargs(labels)
+        x = self._chain.forward(z, **kwargs)
+        encoded = self._chain.inverse(tf.identity(x), **kwargs)
+        found = [
+            [
+                part.log_scale(part.latent_side.forward_value),
+                part.latent_side.error(),
+                max_abs(part.image_side.forward_value),
+            ]
+            for part in self.parts
+        ]
+        return x, encoded, tf.stack(found)
+
+    def _kwargs(self, labels: tf.Tensor | None) -> dict[str, Any]:
+        """Labels for the top prior, which is in a `tfb.Chain` now."""
+        if labels is None:
+            return {}
+        name = self._top_prior_name
+        return {_PROBED + name: {name: {"labels": labels}}}
+
+
+def max_abs(x: tf.Tensor) -> tf.Tensor:
+    """Largest absolute value; infinite where there is what is no number."""
+    infinity = tf.constant(float("inf"), x.dtype)
+    return tf.reduce_max(tf.where(tf.math.is_finite(x), tf.abs(x), infinity))
