@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
+from tfp_glow._probed_glow import ProbedGlow
 
 SMALL = {"num_levels": 2, "num_steps": 2, "hidden_channels": 4, "seed": 0}
 
@@ -64,23 +65,34 @@ def test_scales_and_condition_numbers_are_those_of_the_variables(model):
 
 
 def test_largest_scale_of_couplings_on_data_and_samples(model):
-    report = tfg.check_invertibility(model, images(40), num_samples=40, seed=3)
-    latents = tf.random.stateless_normal([40, 64], [3, 0], dtype=tf.float64)
-    data = model.encode(images(40))
+    report = tfg.check_invertibility(model, images(70), num_samples=70, seed=3)
+    latents = tf.random.stateless_normal([70, 64], [3, 0], dtype=tf.float64)
     level, split = model.glow.levels[0], model.glow.chain.split_priors[0]
-    largest = []
-    for z in (data, latents):
-        x = model.glow.forward(tf.identity(z))
-        h = level.steps[0].inverse(tfg.Squeeze().inverse(x))
+    probed = ProbedGlow(model.glow)
+    centers = tfg.dequantize(images(70), noise=0.5, dtype=tf.float64)
+    _, of_data = probed.encode_and_decode(centers, None)
+    samples, _, of_samples = probed.decode_and_encode(latents, None)
+    for found, x in ((of_data, centers), (of_samples, samples)):
+        h = level.steps[0].inverse(tfg.Squeeze().inverse(tf.identity(x)))
         first = level.steps[0].coupling.log_scale(h)
         h = split.inverse(level.steps[1].inverse(h))
-        largest.append([np.abs(first).max(), np.abs(split.log_scale(h)).max()])
-    parts = {part.name: part for part in report.parts}
-    expected = np.max(largest, axis=0)
-    actual = [
-        parts[n].coupling_log_scale for n in ("level 0, step 0", "level 0, split")
-    ]
-    np.testing.assert_allclose(actual, expected, rtol=1e-8)
+        expected = [np.abs(first).max(), np.abs(split.log_scale(h)).max()]
+        np.testing.assert_allclose([found[0, 0], found[2, 0]], expected, rtol=1e-8)
+    actual = [part.coupling_log_scale for part in report.parts[:-1]]
+    np.testing.assert_allclose(
+        actual, np.maximum(of_data[:-1, 0], of_samples[:-1, 0]), rtol=1e-6
+    )
+    assert report.parts[-1].coupling_log_scale is None  # the top prior has none
+
+
+def test_errors_are_measured_at_both_ends():
+    report = tfg.check_invertibility(perturbed(num_levels=1), images(70))
+    first, last = report.parts[0], report.parts[-1]
+    assert 0 < first.data_error == report.data_error
+    assert 0 < last.sample_error == report.sample_error
+    assert last.data_error < first.data_error
+    assert first.sample_error != last.sample_error
+    assert first.sample_value == report.largest_value > 0
 
 
 def test_errors_are_those_of_the_precision():
@@ -104,7 +116,7 @@ def test_finds_where_samples_overflow():
     set_step(model, 1, 0, "network/bias_3", raw)
     report = tfg.check_invertibility(model, images(), num_samples=5)
     assert not report.is_invertible
-    assert report.num_not_finite == 5
+    assert (report.num_not_finite, report.num_black) == (5, 0)
     assert "5 of 5 samples are not finite" in report.verdict()
     assert "level 1, step 0" in report.verdict()
     plain = json.loads(json.dumps(report.as_dict(), allow_nan=False))

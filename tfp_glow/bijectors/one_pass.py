@@ -8,6 +8,28 @@ tfb = tfp.bijectors
 __all__ = ["OnePass"]
 
 
+class _GraphCache(type(tfb.Bijector._cache)):
+    """TFP's cache, except that what belongs to a graph is kept by the graph.
+
+    TFP keeps the entries of all bijectors in one dictionary of the process, and an
+    entry goes when its tensor does. A symbolic tensor's log-determinant refers to the
+    graph, which refers to the tensor, so that no traced function would ever be freed,
+    nor the bijector that it called.
+    """
+
+    def __get__(
+        self, bijector: tfb.Bijector | None, bijector_class: type | None = None
+    ) -> "_GraphCache":
+        """The cache of a bijector: a graph's own inside a `tf.function`."""
+        cache = super().__get__(bijector, bijector_class)
+        if not tf.executing_eagerly():
+            graph = tf.compat.v1.get_default_graph()
+            if not hasattr(graph, "_tfp_glow_cache"):
+                graph._tfp_glow_cache = type(cache.storage)()
+            cache.storage = graph._tfp_glow_cache
+        return cache
+
+
 class OnePass(tfb.Bijector):
     """A bijector whose value and log-determinant come out of one computation.
 
@@ -15,6 +37,8 @@ class OnePass(tfb.Bijector):
     `inverse` or `forward` TFP calls first leaves its log-determinant in TFP's own
     cache, so that `log_prob` and `sample` evaluate a coupling network once.
     """
+
+    _cache = _GraphCache()
 
     # TFP's cache hashes a bijector at every call, by all that it was made of, and so a
     # bijector of bijectors hashes all that is in it at each of its levels.
