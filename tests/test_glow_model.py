@@ -528,6 +528,22 @@ def test_float64_model_takes_the_file_of_a_float32_model(conditional, tmp_path):
         np.testing.assert_allclose(error, -0.5, rtol=0, atol=1e-12)
 
 
+def test_other_precision_of_a_model_with_a_users_network():
+    def network_fn(channels_in: int, channels_out: int) -> GlowNetwork:
+        return GlowNetwork(channels_in, channels_out, hidden_channels=4, seed=0)
+
+    model = tfg.GlowModel((8, 8, 1), network_fn=network_fn, **SMALL)
+    bits = model.with_dtype("float32").bits_per_dim(images(), seed=0)
+    np.testing.assert_allclose(bits, model.bits_per_dim(images(), seed=0), rtol=1e-6)
+
+
+def test_summary_counts_the_classifier(classifying):
+    lines = []
+    classifying.summary(print_fn=lines.append)
+    total = sum(np.size(w) for w in classifying.trainable_variables)
+    assert f"{total:,} in {len(classifying.trainable_variables)}" in lines[0]
+
+
 def test_networks_of_ours_from_network_fn_are_initialised():
     def network_fn(channels_in: int, channels_out: int) -> GlowNetwork:
         return GlowNetwork(channels_in, channels_out, hidden_channels=8, seed=0)

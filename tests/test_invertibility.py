@@ -1,5 +1,6 @@
 """`check_invertibility` and the callback that calls it."""
 
+import gc
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 import tfp_glow as tfg
 from tfp_glow._probed_glow import ProbedGlow
+from tfp_glow.invertibility import InvertibilityReport, PartReport
 
 SMALL = {"num_levels": 2, "num_steps": 2, "hidden_channels": 4, "seed": 0}
 
@@ -138,8 +140,43 @@ def test_counts_pixels_that_do_not_come_back():
     assert report.num_wrong_pixels == pytest.approx(wrong, rel=0.1)
     assert f"{report.num_wrong_pixels} pixels of 6 images" in report.verdict()
     assert "the error grows most in level 0, step 0" in report.verdict()
+    assert report.sample_error > 0.1
     assert report.data_error > 1 / 512
-    assert tfg.check_invertibility(model.with_dtype("float64"), images()).is_invertible
+    exact = tfg.check_invertibility(model.with_dtype("float64"), images())
+    assert exact.num_wrong_pixels == 0
+
+
+def test_what_is_no_number_did_not_come_back():
+    model = perturbed(dtype="float32")
+    set_step(model, 0, 0, "act_norm/raw_log_scale", 40.0)
+    report = tfg.check_invertibility(model, np.zeros([4, 8, 8, 1], np.uint8))
+    assert not report.is_invertible
+    assert report.num_wrong_pixels == 256  # though NaN would be black, as they are
+
+
+def test_latents_must_come_back_too():
+    parts = [PartReport("a", sample_value=900.0), PartReport("b", sample_value=3.0)]
+    report = InvertibilityReport("float32", num_samples=3, sample_error=0.05)
+    report.parts = parts
+    assert report.is_invertible
+    report.sample_error = 0.5
+    assert not report.is_invertible
+    assert not report.is_sound
+    expected = "the latents of samples did not come back; they grow most in a."
+    assert report.verdict().endswith(expected)
+
+
+def test_keeps_no_tensors():
+    model = perturbed()
+
+    def num_tensors() -> int:
+        gc.collect()
+        return sum(isinstance(x, tf.Tensor) for x in gc.get_objects())
+
+    tfg.check_invertibility(model, images(), num_samples=2)
+    before = num_tensors()
+    tfg.check_invertibility(model, images(), num_samples=2)
+    assert num_tensors() - before < 10
 
 
 def test_counts_black_samples():
@@ -147,8 +184,9 @@ def test_counts_black_samples():
     set_step(model, 0, 0, "act_norm/shift", 1000.0)
     report = tfg.check_invertibility(model, images(), num_samples=4)
     assert report.num_black == 4
-    assert not report.is_invertible
-    assert "4 of 4 samples are black" in report.verdict()
+    assert not report.is_sound
+    assert report.is_invertible  # as exact as any other
+    assert "4 samples, 4 of them black" in report.verdict()
 
 
 def test_labels_reach_the_prior():
@@ -180,6 +218,10 @@ def test_bounded_scale_keeps_samples_finite_where_sigmoid_does_not():
 def test_rejects_what_is_no_image(model):
     with pytest.raises(TypeError, match="must be uint8"):
         tfg.check_invertibility(model, images() / 255)
+    with pytest.raises(ValueError, match="`images` must hold at least one"):
+        tfg.check_invertibility(model, images(0))
+    with pytest.raises(TypeError, match="Only a `GlowModel`"):
+        tfg.check_invertibility(model.glow, images())
     with pytest.raises(ValueError, match="`num_samples` must be a positive integer"):
         tfg.check_invertibility(model, images(), num_samples=0)
 
@@ -192,12 +234,36 @@ def test_monitor_adds_to_the_logs():
     report = monitor.reports[3]
     assert (report.num_images, report.num_samples) == (6, 3)
     for name, value in report.summary().items():
-        assert history[name][-1] == value
-        assert len(history[name]) == 2
-    assert history["num_wrong_pixels"] == [0, 0]
+        assert history[name][3] == value
+        np.testing.assert_array_equal(np.isnan(history[name]), [True, False] * 2)
+    assert history["num_wrong_pixels"][1::2] == [0, 0]
     assert history["max_condition_number"][-1] > 1.0
     now = tfg.check_invertibility(model, images(), num_samples=3)
     assert now.summary() == pytest.approx(report.summary(), rel=1e-4, abs=1e-5)
+
+
+def test_monitor_passes_on_what_it_was_given():
+    model = perturbed(num_classes=3, learn_top_prior=False)
+    y = np.arange(6) % 3
+    monitor = tfg.InvertibilityMonitor(images(), y, num_samples=5, seed=7)
+    monitor.set_model(model)
+    monitor.on_epoch_end(0)
+    expected = tfg.check_invertibility(model, images(), y, num_samples=5, seed=7)
+    assert monitor.reports[0] == expected
+    other = tfg.check_invertibility(model, images(), y, num_samples=5, seed=8)
+    assert other.largest_value != expected.largest_value
+    # Samples are of each class in turn.
+    latents = tf.random.stateless_normal([5, 64], [7, 0], dtype=tf.float64)
+    samples = model.glow.forward(latents, labels=np.arange(5) % 3)
+    assert expected.largest_value == pytest.approx(np.abs(samples).max())
+
+
+def test_monitor_checks_its_inputs_before_training():
+    model = tfg.GlowModel((8, 8, 1), num_classes=3, **SMALL)
+    monitor = tfg.InvertibilityMonitor(images())
+    with pytest.raises(ValueError, match="needs labels"):
+        model.fit(images(), np.arange(6) % 3, callbacks=[monitor], verbose=0)
+    assert model.optimizer.iterations == 0
 
 
 def test_monitor_says_what_is_wrong(capsys):

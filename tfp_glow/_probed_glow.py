@@ -40,6 +40,10 @@ class _Probe(tfb.Bijector):
         """Largest absolute difference between what passed in either direction."""
         return max_abs(self.inverse_value - self.forward_value)
 
+    def forget(self) -> None:
+        """Drops what it keeps: TFP's cache would keep a probe for what it keeps."""
+        self.inverse_value = self.forward_value = None
+
 
 @dataclass(frozen=True)
 class ProbedPart:
@@ -132,6 +136,7 @@ class ProbedGlow:
             [part.log_scale(part.latent_side.inverse_value), part.image_side.error()]
             for part in self.parts
         ]
+        self._forget()
         return decoded, tf.stack(found)
 
     def decode_and_encode(
@@ -159,7 +164,13 @@ class ProbedGlow:
             ]
             for part in self.parts
         ]
+        self._forget()
         return x, encoded, tf.stack(found)
+
+    def _forget(self) -> None:
+        for part in self.parts:
+            part.image_side.forget()
+            part.latent_side.forget()
 
     def _kwargs(self, labels: tf.Tensor | None) -> dict[str, Any]:
         """Labels for the top prior, which is in a `tfb.Chain` now."""

@@ -1,10 +1,16 @@
 """Keras callbacks that know what a flow is."""
 
+import math
+
 import keras
 import tensorflow as tf
 
 from tfp_glow._checks import check_positive_integer
-from tfp_glow.invertibility import InvertibilityReport, check_invertibility
+from tfp_glow.invertibility import (
+    InvertibilityReport,
+    check_inputs,
+    check_invertibility,
+)
 
 __all__ = ["InvertibilityMonitor"]
 
@@ -13,8 +19,9 @@ class InvertibilityMonitor(keras.callbacks.Callback):
     """Watches whether a `GlowModel` stays invertible while it trains.
 
     After an epoch it encodes and decodes images and samples, adds the figures to the
-    epoch's logs (so to `History`, `CSVLogger` and TensorBoard, if they come later in
-    the list), and prints a line that names the step where something went wrong.
+    epoch's logs (so to `History`, and to `CSVLogger` and `TensorBoard` if they come
+    later in the list; NaN in an epoch without a check), and prints a line that names
+    the step where something went wrong.
 
     Attributes:
         reports: The `InvertibilityReport` of each epoch, by its number from 0.
@@ -56,9 +63,15 @@ class InvertibilityMonitor(keras.callbacks.Callback):
         self._every_n_epochs = every_n_epochs
         self._seed = seed
 
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Checks that images and labels fit the model."""
+        check_inputs(self.model, self._images, self._labels)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Checks the model as it is now."""
         if (epoch + 1) % self._every_n_epochs:
+            if logs is not None:  # for `CSVLogger`, which takes the first epoch's names
+                logs.update(dict.fromkeys(InvertibilityReport("").summary(), math.nan))
             return
         report = check_invertibility(
             self.model,
@@ -70,5 +83,5 @@ class InvertibilityMonitor(keras.callbacks.Callback):
         self.reports[epoch] = report
         if logs is not None:
             logs.update(report.summary())
-        if not report.is_invertible:
+        if not report.is_sound:
             print(f"Epoch {epoch + 1}: {report.verdict()}")

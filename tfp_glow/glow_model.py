@@ -270,7 +270,8 @@ class GlowModel(ImageFlow, FlowModel):
         Returns:
             A new model of the same weights.
         """
-        model = type(self).from_config(self.get_config() | {"dtype": dtype})
+        # Not by `from_config`, which would have to find a `network_fn` by its name.
+        model = type(self)(**self._config, dtype=dtype, name=self.name)
         model.set_weights(self.get_weights())
         return model
 

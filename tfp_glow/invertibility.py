@@ -17,10 +17,12 @@ from tfp_glow.glow_model import GlowModel
 __all__ = [
     "InvertibilityReport",
     "PartReport",
+    "check_inputs",
     "check_invertibility",
 ]
 
 _BATCH_SIZE = 64
+_LARGEST_LATENT_ERROR = 0.1
 _SCALES = ("coupling_log_scale", "act_norm_log_scale", "log_diag", "condition_number")
 
 
@@ -84,8 +86,17 @@ class InvertibilityReport:
 
     @property
     def is_invertible(self) -> bool:
-        """Whether every pixel came back, and every sample is an image."""
-        return not (self.num_wrong_pixels or self.num_not_finite or self.num_black)
+        """Whether every pixel came back, samples are finite, and so did their latents.
+
+        Latents have a standard deviation of 1: an error of 0.1 has lost something.
+        """
+        lost = self.num_wrong_pixels or self.num_not_finite
+        return not lost and self.sample_error <= _LARGEST_LATENT_ERROR
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is invertible, and no sample is black."""
+        return self.is_invertible and not self.num_black
 
     def worst(self, attribute: str) -> tuple[float, str]:
         """Largest value of an attribute of the parts, and the name of its part."""
@@ -109,9 +120,10 @@ class InvertibilityReport:
     def verdict(self) -> str:
         """One sentence: what is wrong, and where it begins, or that nothing is."""
         if self.is_invertible:
+            black = f"{self.num_black or 'none'} of them black"
             return (
                 f"invertible in {self.dtype}: all pixels of {self.num_images} images "
-                f"came back, and {self.num_samples} samples are images."
+                f"came back, and {self.num_samples} samples, {black}, did so too."
             )
         problems = []
         if self.num_wrong_pixels:
@@ -124,8 +136,11 @@ class InvertibilityReport:
                 f"{self.num_not_finite} of {self.num_samples} samples are not finite; "
                 f"they grow most in {self._grows_most('sample_value')}"
             )
-        if self.num_black:
-            problems.append(f"{self.num_black} of {self.num_samples} samples are black")
+        elif self.sample_error > _LARGEST_LATENT_ERROR:
+            problems.append(
+                f"the latents of samples did not come back; they grow most in "
+                f"{self._grows_most('sample_value')}"
+            )
         return f"not invertible in {self.dtype}: {'. Besides, '.join(problems)}."
 
     def _grows_most(self, attribute: str) -> str:
@@ -148,7 +163,8 @@ class InvertibilityReport:
                 return [plain(v) for v in value]
             return None if isinstance(value, float) and not isfinite(value) else value
 
-        return plain(asdict(self) | {"is_invertible": self.is_invertible})
+        verdicts = {"is_invertible": self.is_invertible, "is_sound": self.is_sound}
+        return plain(asdict(self) | verdicts)
 
 
 def check_invertibility(
@@ -177,8 +193,8 @@ def check_invertibility(
         The report.
 
     Raises:
-        TypeError: If `images` is not `uint8`.
-        ValueError: If shapes or labels do not fit the model.
+        TypeError: If `model` is no `GlowModel`, or `images` is not `uint8`.
+        ValueError: If shapes or labels do not fit the model, or there is no image.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -189,9 +205,8 @@ def check_invertibility(
         ['level 0, step 0', 'level 0, split', 'level 1, step 0', 'top prior']
     """
     check_positive_integer("num_samples", num_samples)
+    images, labels = check_inputs(model, images, labels)
     glow = model.glow
-    images = check_images(images, model.event_shape)
-    labels = check_labels(labels, glow.num_classes, images.shape[0])
     probed = ProbedGlow(glow)
     report = InvertibilityReport(dtype=glow.dtype.name)
     report.parts = [_part_report(part) for part in probed.parts]
@@ -210,6 +225,20 @@ def check_invertibility(
     return report
 
 
+def check_inputs(
+    model: GlowModel, images: tf.Tensor, labels: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Checks that images and labels fit a model, and that there are any."""
+    if not isinstance(model, GlowModel):
+        raise TypeError(
+            f"Only a `GlowModel` can be checked. Received: {type(model).__name__}."
+        )
+    images = check_images(images, model.event_shape)
+    if not len(images):
+        raise ValueError("`images` must hold at least one. Received: none.")
+    return images, check_labels(labels, model.glow.num_classes, images.shape[0])
+
+
 def _check_images(
     probed: ProbedGlow,
     x: tf.Tensor,
@@ -220,6 +249,7 @@ def _check_images(
     """Adds what becomes of continuous images to a report."""
     decoded, found = probed.encode_and_decode(x, labels)
     wrong = quantize(decoded, num_bits) != quantize(x, num_bits)
+    wrong |= ~tf.math.is_finite(decoded)  # which would be black
     report.num_images += len(x)
     report.num_wrong_pixels += int(tf.math.count_nonzero(wrong))
     _raise_to(report, data_error=max_abs(decoded - x))

@@ -101,4 +101,5 @@ def test_unknown_data_set_must_be_named(checkpoint, tmp_path, capsys):
     assert main(["evaluate", str(run), "--dataset=digits", "--limit=5"]) == 0
     (run / "model.keras").write_bytes(b"")
     assert main(["evaluate", str(run), "--dataset=digits"]) == 1
-    assert f"import-openai {checkpoint} {run}" in capsys.readouterr().err
+    again = f"import-openai {checkpoint} {run} --overwrite --image-size 8 --num-bits 4`"
+    assert again in capsys.readouterr().err

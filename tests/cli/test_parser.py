@@ -117,7 +117,7 @@ def test_seed_that_cannot_be(capsys):
         (["--dataset=digits", "--preset=smal"], "Did you mean 'small'?"),
         (["--dataset=digits", "--coupling=afine"], "Did you mean 'affine'?"),
         (["--dataset=digits", "--scale=bound"], "Did you mean 'bounded'?"),
-        (["--dataset=digits", "--weight-y=0.1"], "without num_classes"),
+        (["--dataset=digits", "--weight-y=0.1"], "add --conditional"),
         (["--dataset=digits", "--num-levels=4"], "divisible by 16"),
         (["--dataset=digits", "--num-levels=0"], "must be a positive integer"),
         (["--dataset=digits", "--num-bits=8"], "have 4 bits"),

@@ -3,7 +3,10 @@
 from tfp_glow.bijectors.act_norm_bijector import ActNormBijector
 from tfp_glow.bijectors.glow import Glow
 from tfp_glow.bijectors.glow_additive_coupling import GlowAdditiveCoupling
-from tfp_glow.bijectors.glow_affine_coupling import GlowAffineCoupling
+from tfp_glow.bijectors.glow_affine_coupling import (
+    GlowAffineCoupling,
+    bounded_log_scale,
+)
 from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.glow_step import GlowStep
 from tfp_glow.bijectors.initialize import initialize, is_initialized
@@ -23,6 +26,7 @@ __all__ = [
     "MultiScaleChain",
     "Squeeze",
     "TopPrior",
+    "bounded_log_scale",
     "initialize",
     "is_initialized",
 ]

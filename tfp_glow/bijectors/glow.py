@@ -91,7 +91,7 @@ class Glow(OnePass):
             scale: What a network's output becomes where it scales: `"sigmoid"` is
                 openai/glow's; with `"bounded"` every logarithm of a coupling's scale is
                 within 0.25 of zero, and of a split prior's within 3, so that a deep
-                model's samples cannot explode.
+                model's samples do not explode.
             learn_top_prior: Whether the last latent's mean and scale are learned.
             num_classes: Number of labels on which the last latent's mean and scale
                 depend. Without it the model takes no labels.

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: The options of the command.
 
     Returns:
-        The exit status: 1 where the run is not invertible.
+        The exit status: 1 where the run is not invertible, or has black samples.
 
     Raises:
         FileNotFoundError: If there is no run, or its data set is gone.
@@ -68,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{len(held_out.images)} {held_out.split} images of {held_out.dataset}.")
         for found in (report, exact):
             print(_line(found))
-    if not report.is_invertible and sys.stdout.isatty():
+    if not report.is_sound and sys.stdout.isatty():
         print("`tfp-glow train --scale bounded` keeps the scales near 1.")
-    return 0 if report.is_invertible else 1
+    return 0 if report.is_sound else 1
 
 
 def _table_of_parts(report: InvertibilityReport) -> str:

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         "dataset": arguments.dataset,
         "data_dir": arguments.data_dir,
         "imported_from": str(arguments.checkpoint.resolve()),
-        "use_ema": arguments.use_ema,
+        "import_options": _options(arguments),
         "model": model_config(model),
     }
     start_run(folder, config)
@@ -64,3 +64,16 @@ def run(arguments: argparse.Namespace) -> None:
         f"  tfp-glow check {run}{dataset}\n"
         f"  tfp-glow export {run} DIR"
     )
+
+
+def _options(arguments: argparse.Namespace) -> str:
+    """What was typed behind the two folders, to be typed again."""
+    options = f"--image-size {arguments.image_size} --num-bits {arguments.num_bits}"
+    if arguments.weight_y:
+        options += f" --weight-y {arguments.weight_y}"
+    if arguments.use_ema:
+        options += " --use-ema"
+    for name in ("dataset", "data_dir"):
+        if value := getattr(arguments, name):
+            options += f" --{name.replace('_', '-')} {quote(value)}"
+    return options

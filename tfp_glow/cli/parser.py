@@ -247,7 +247,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--scale",
         metavar="NAME",
-        help="sigmoid, openai/glow's, or bounded, so that samples cannot explode",
+        help="sigmoid, openai/glow's, or bounded, so that samples do not explode",
     )
     model.add_argument(
         "--num-bits",

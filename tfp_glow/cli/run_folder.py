@@ -75,7 +75,7 @@ def load_run(path: Path) -> Run:
         again = (
             "Import it again: `tfp-glow import-openai "
             f"{quote(config['imported_from'])} {quote(str(path))} --overwrite "
-            f"--image-size {config['model']['event_shape'][0]}`."
+            f"{config['import_options']}`."
         )
     else:
         again = (

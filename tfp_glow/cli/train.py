@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import platform
 import time
 from pathlib import Path
@@ -115,8 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
         "best_epoch": best.best_epoch,
         "num_epochs": len(history["loss"]),
         "trainable_parameters": sum(
-            variable.shape.num_elements()
-            for variable in model.distribution.trainable_variables
+            math.prod(variable.shape) for variable in model.trainable_variables
         ),
         "training_seconds": round(seconds, 1),
         "versions": _versions(),
@@ -152,6 +152,11 @@ def _make_model(
         raise ValueError(
             f"{info.name!r} has no class labels. Leave --conditional out, or choose a "
             "data set that has them."
+        )
+    if arguments.weight_y is not None and not arguments.conditional:
+        raise ValueError(
+            "--weight-y is the weight of a classifier's loss: add --conditional. "
+            f"Received: --weight-y {arguments.weight_y}."
         )
     options = {**preset.model, **_given(arguments, _MODEL_OPTIONS)}
     if arguments.conditional:

@@ -4,12 +4,11 @@ import re
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from tfp_glow.openai.checkpoint import SCOPE, Checkpoint, Shapes
 
 __all__ = ["Architecture"]
 
+_OF_A_STEP = re.compile(r"\d+/\d+/(actnorm_(center/b|scale/logs)|f1/l_(1|2|last)/W)")
 _LU = ("invconv/L", "invconv/P", "invconv/U", "invconv/log_S", "invconv/sign_S")
 _SHUFFLE = ("shuffle/indices", "shuffle/indices_inverse")
 
@@ -45,14 +44,27 @@ class Architecture:
         """Reads the architecture off the first step, and checks all else against it."""
         shapes, path = checkpoint.shapes, checkpoint.path
 
-        def size(name: str) -> int:
-            if not prod(shapes.get(name, (0,))):
+        def size(name: str, axis: int = -1) -> int:
+            if name not in shapes:
                 raise ValueError(_missing(path, name))
-            return shapes[name][-1]
+            if not shapes[name] or not prod(shapes[name]):
+                raise ValueError(
+                    f"{path}: {SCOPE + name!r} must not be empty, or without axes. "
+                    f"Received: shape={shapes[name]}."
+                )
+            return shapes[name][axis]
 
-        steps = [re.match(r"(\d+)/(\d+)/", name) for name in shapes]
-        counts = [[int(n) + 1 for n in step.groups()] for step in steps if step]
-        num_levels, num_steps = np.max([[1, 1], *counts], axis=0).tolist()
+        steps = {
+            tuple(map(int, name.split("/")[:2]))
+            for name in shapes
+            if _OF_A_STEP.fullmatch(name)
+        }
+        # Gaps end the count: what lies behind them is reported as not belonging there.
+        num_levels = num_steps = 1
+        while any(i == num_levels for i, _ in steps):
+            num_levels += 1
+        while any(k == num_steps for _, k in steps):
+            num_steps += 1
         channels = size("0/0/actnorm_center/b")
         channels_out = size("0/0/f1/l_last/W")
         couplings = {channels: "affine", channels // 2: "additive"}
@@ -66,7 +78,9 @@ class Architecture:
         found = [p for p in permutations if any(f"0/0/{name}" in shapes for name in p)]
         num_classes = None
         if "prior/y_emb/W" in shapes:
-            num_classes = shapes["prior/y_emb/W"][0]
+            num_classes = size("prior/y_emb/W", axis=0)
+        elif "classifier/W" in shapes:
+            raise ValueError(_missing(path, "prior/y_emb/W"))
         architecture = cls(
             channels=channels,
             num_levels=num_levels,

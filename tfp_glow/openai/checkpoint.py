@@ -17,6 +17,7 @@ SCOPE = "model/"
 """What the names of openai/glow's variables begin with."""
 
 _MOVING_AVERAGE = "/ExponentialMovingAverage"
+_NOT_TRAINED = ("indices", "indices_inverse", "P", "sign_S")
 # The optimizer's variables have no names of their own in openai/glow.
 _OPTIMIZER = re.compile(r"(Variable|global_step|beta\d_power)(_\d+)?")
 
@@ -62,8 +63,10 @@ class Checkpoint:
         # Slots of optimizers that do name them: `model/0/0/invconv/W/Adam`.
         names = {name for name in names if name.rpartition("/")[0] not in names}
         for name in sorted(shapes):
+            base = name.removesuffix(_MOVING_AVERAGE)
+            is_average_of_nothing = base not in shapes
             is_known = name.startswith(SCOPE) or _OPTIMIZER.fullmatch(name)
-            if not is_known:
+            if not is_known or is_average_of_nothing:
                 raise ValueError(
                     f"{path} has a variable {name!r}, which openai/glow does not make."
                 )
@@ -76,18 +79,9 @@ class Checkpoint:
         All else is read too, and dropped: a file that was cut short is not used.
         """
         stored = self.reader.get_variable_to_shape_map()
-        averages = {name for name in stored if name.endswith(_MOVING_AVERAGE)}
-        if use_ema and not averages:
-            raise ValueError(
-                f"{self.path} holds no moving averages: none of its variables ends in "
-                f"{_MOVING_AVERAGE!r}. Leave `use_ema` out."
-            )
-        wanted = {SCOPE + name: name for name in names}
-        if use_ema:  # what is not trained has no average
-            wanted = {
-                name + _MOVING_AVERAGE * (name + _MOVING_AVERAGE in averages): short
-                for name, short in wanted.items()
-            }
+        wanted = {SCOPE + name: name for name in sorted(names)}
+        if use_ema:
+            wanted = {self._average_of(name): short for name, short in wanted.items()}
         values = {}
         for name in [*sorted(wanted), *sorted(stored.keys() - wanted.keys())]:
             value = self._read_one(name)
@@ -100,14 +94,29 @@ class Checkpoint:
                 values[wanted[name]] = value
         return values
 
+    def _average_of(self, name: str) -> str:
+        """Name of a variable's moving average; its own where it is not trained."""
+        if name.rpartition("/")[2] in _NOT_TRAINED:
+            return name
+        stored = self.reader.get_variable_to_shape_map()
+        average = name + _MOVING_AVERAGE
+        if stored.get(average) != stored[name]:
+            raise ValueError(
+                f"{self.path} has no moving averages to use: {average!r} must have "
+                f"shape {tuple(stored[name])}. Received: "
+                f"{stored.get(average, 'no such variable')}. Leave `use_ema` out."
+            )
+        return average
+
     def _read_one(self, name: str) -> np.ndarray:
         try:
             return self.reader.get_tensor(name)
         except Exception as error:  # TensorFlow's bindings raise many kinds.
             files = ", ".join(sorted(map(str, _data_files(self.path))))
             raise ValueError(
-                f"{files}: {name!r} cannot be read: {_first_line(error)}. The file was "
-                "cut short or damaged: copy it again."
+                f"{files or self.path + '.data-*'}: {name!r} cannot be read: "
+                f"{_first_line(error)}. The file is missing, was cut short or damaged: "
+                "copy it again."
             ) from error
 
 
@@ -122,7 +131,10 @@ def _find(path: Path) -> str:
             f"{prefix.name}.index. Received: directory={str(path)!r}."
         )
     names = sorted(file.stem for file in path.glob("*.index"))
-    state = tf.train.get_checkpoint_state(path) if names else None
+    try:
+        state = tf.train.get_checkpoint_state(path) if names else None
+    except (tf.errors.OpError, UnicodeDecodeError):
+        state = None
     # The paths in a `checkpoint` file are often those of another machine.
     latest = Path(state.model_checkpoint_path).name if state else None
     if latest in names:
@@ -132,7 +144,7 @@ def _find(path: Path) -> str:
     if names:
         raise ValueError(
             f"{path} holds {len(names)} checkpoints, {', '.join(names)}, and no file "
-            f"`checkpoint` that says which is the latest. Name one: {path / names[0]}."
+            f"`checkpoint` that names one of them. Name one: {path / names[0]}."
         )
     raise FileNotFoundError(
         f"{path} holds no checkpoint: no file in it ends in .index. openai/glow writes "

@@ -98,17 +98,35 @@ def load_openai_checkpoint(
     )
     values = checkpoint.read(architecture.variables(), use_ema=use_ema)
     for name, value in values.items():
-        if not name.endswith("invconv/W"):
-            continue
-        if np.linalg.matrix_rank(value.astype(np.float64)) < len(value):
+        if problem := _problem_with(name, value):
             raise ValueError(
-                f"{checkpoint.path}: {SCOPE + name!r} is a matrix that has no inverse. "
-                "Take an earlier checkpoint."
+                f"{checkpoint.path}: {SCOPE + name!r} {problem}. Take an earlier "
+                "checkpoint."
             )
     _assign(model.glow, values, architecture)
     if model.classifier is not None:
         _assign_linear(model.classifier, values, "classifier")
     return model
+
+
+def _problem_with(name: str, value: np.ndarray) -> str | None:
+    """Why a permutation cannot be inverted, if it cannot."""
+    kind = name.rpartition("/")[2]
+    if kind == "W" and "invconv" in name:
+        if np.linalg.matrix_rank(value.astype(np.float64)) < len(value):
+            return "is a matrix that has no inverse"
+    elif kind in ("indices", "indices_inverse"):
+        if not np.array_equal(np.sort(value), np.arange(len(value))):
+            return f"is no order of {len(value)} channels"
+    elif kind == "P":
+        identity = np.eye(len(value))
+        if set(np.unique(value)) != {0, 1} or not np.array_equal(
+            value @ value.T, identity
+        ):
+            return "is no permutation matrix"
+    elif kind == "sign_S" and np.any(np.abs(value) != 1):
+        return "must hold 1 and -1"
+    return None
 
 
 def _assign(
