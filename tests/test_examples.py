@@ -10,6 +10,11 @@ import pytest
 import tfp_glow
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+each_notebook = pytest.mark.parametrize(
+    "notebook", NOTEBOOKS, ids=lambda path: path.stem
+)
 
 
 def test_readme_examples_run(tmp_path, monkeypatch):
@@ -26,18 +31,108 @@ def test_readme_examples_run(tmp_path, monkeypatch):
     assert (tmp_path / "exported" / "saved_model.pb").exists()
 
 
-@pytest.mark.parametrize(
-    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
-)
-def test_notebooks_run(notebook):
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    names: dict[str, object] = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), notebook.name, "exec"), names)
+def check_first_steps(names: dict) -> None:
     assert names["exact"]
     history = names["history"]["val_bits_per_dim"]
     assert history[-1] < history[0]
+
+
+def check_bits_per_dim(names: dict) -> None:
+    for num_bits, bits in names["uniform_bits"].items():
+        np.testing.assert_array_equal(bits, num_bits)
+    np.testing.assert_allclose(names["by_hand"], names["by_model"], rtol=1e-5)
+    reported = names["by_model"].mean()
+    assert reported < 3
+
+    # Dequantisation: without noise nothing is bounded, with noise 1 bounds the sum.
+    in_the_middle, with_noise = np.transpose(list(names["sums"].values()))
+    assert list(in_the_middle) == sorted(in_the_middle)
+    assert in_the_middle[-1] > 100
+    assert max(with_noise) <= 1
+    assert 100 < names["claims"][0] < names["claims"][-1]
+    totals = list(names["totals"].values())
+    assert totals == sorted(totals)
+    assert totals[0] < 0.9 * totals[-1]
+    assert totals[-1] == pytest.approx(names["inside"], abs=0.005)
+    assert names["inside"] < 1
+
+    if names["found"]:
+        expected = names["theirs"]["f32/bits_x"]
+        np.testing.assert_allclose(names["ours"], expected, rtol=1e-6)
+
+    at_4_bits, at_8_bits = names["bits_at"].values()
+    assert at_4_bits == pytest.approx(reported, rel=1e-6)
+    assert at_8_bits - at_4_bits == pytest.approx(4, abs=0.3)
+
+    bits_with = names["bits_with"]
+    assert bits_with[1.0] == pytest.approx(reported, rel=1e-6)
+    assert all(bits > reported + 0.03 for t, bits in bits_with.items() if t != 1)
+
+    bounds = list(names["bounds"].values())
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[0] - bounds[-1] > 0.02
+    held_out = names["held_out"]
+    assert held_out["num_noise_samples"] == 16
+    assert held_out["bits_per_dim"] == pytest.approx(names["bounds"][16], abs=0.01)
+
+
+CHECKS = {"bits_per_dim": check_bits_per_dim, "first_steps": check_first_steps}
+
+
+def code_cells(notebook: Path) -> list[dict]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def run(cell: dict, names: dict, notebook: Path) -> None:
+    exec(compile("".join(cell["source"]), notebook.name, "exec"), names)
+
+
+@each_notebook
+def test_notebooks_run(notebook, monkeypatch):
+    monkeypatch.chdir(notebook.parent)  # as Jupyter does
+    names: dict[str, object] = {}
+    for cell in code_cells(notebook):
+        run(cell, names, notebook)
+    CHECKS[notebook.stem](names)
+
+
+def test_without_openai_checkpoint_one_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    notebook = ROOT / "notebooks" / "bits_per_dim.ipynb"
+    (cell,) = [
+        c
+        for c in code_cells(notebook)
+        if "load_openai_checkpoint" in "".join(c["source"])
+    ]
+    run(cell, {"Path": Path}, notebook)
+    printed = capsys.readouterr()
+    assert "is not here" in printed.out
+    assert printed.out.count("\n") == 1
+    assert not printed.err
+
+
+@each_notebook
+def test_committed_outputs_show_no_error_and_no_machine(notebook):
+    cells = code_cells(notebook)
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error"]
+    assert not [o for o in outputs if o.get("name") == "stderr"]
+    # Folders of a machine; the address of a page has more before its slash.
+    folders = r"site-packages|(?<![\w./:])/(home|root|tmp|usr|opt|work|Users)/|[A-Z]:\\"
+    found = re.findall(folders, notebook.read_text(encoding="utf-8"))
+    assert not found
+    # All of it was run, once and in order, or nothing.
+    counts = [cell["execution_count"] for cell in cells]
+    assert counts in ([*range(1, len(cells) + 1)], [None] * len(cells))
+    assert any(outputs) == (counts[0] is not None)
+
+
+def test_bits_per_dim_was_committed_beside_openai_glow():
+    cells = code_cells(ROOT / "notebooks" / "bits_per_dim.ipynb")
+    text = json.dumps([cell["outputs"] for cell in cells])
+    assert "openai/glow: [" in text
+    assert all(cell["outputs"] for cell in cells)
 
 
 def test_readme_names_every_public_name():
