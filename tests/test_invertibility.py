@@ -186,7 +186,7 @@ def test_counts_black_samples():
     assert report.num_black == 4
     assert not report.is_sound
     assert report.is_invertible  # as exact as any other
-    assert "4 samples, 4 of them black" in report.verdict()
+    assert "the latents of 4 samples, of which 4 are black." in str(report)
 
 
 def test_labels_reach_the_prior():

@@ -65,7 +65,7 @@ def check_labels(
     if labels is None:
         raise ValueError(
             f"This model needs labels, integers in [0, {num_classes}), one an image. "
-            "Received: none. Pass them after the images, as Keras's `y`."
+            "Received: none. Pass `labels`; to Keras's `fit` and `evaluate` as `y`."
         )
     labels = tf.convert_to_tensor(labels)
     if not labels.dtype.is_integer or not labels.shape.is_compatible_with([num_images]):

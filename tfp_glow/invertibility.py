@@ -117,13 +117,18 @@ class InvertibilityReport:
             **{f"max_{name}": self.worst(name)[0] for name in _SCALES},
         }
 
+    def __str__(self) -> str:
+        """The verdict."""
+        return f"The model is {self.verdict()}"
+
     def verdict(self) -> str:
         """One sentence: what is wrong, and where it begins, or that nothing is."""
         if self.is_invertible:
-            black = f"{self.num_black or 'none'} of them black"
+            black = f"{self.num_black}" if self.num_black else "none"
             return (
                 f"invertible in {self.dtype}: all pixels of {self.num_images} images "
-                f"came back, and {self.num_samples} samples, {black}, did so too."
+                f"came back, and so did the latents of {self.num_samples} samples, of "
+                f"which {black} {'are' if self.num_black > 1 else 'is'} black."
             )
         problems = []
         if self.num_wrong_pixels:

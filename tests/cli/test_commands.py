@@ -159,9 +159,10 @@ def test_train_prints_a_summary(trained):
     )
     for baseline in metrics["baselines"].values():
         assert f"{baseline['bits_per_dim']:.4f}" in printed
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         f"  tfp-glow sample {folder}",
         f"  tfp-glow evaluate {folder}",
+        f"  tfp-glow check {folder}",
         f"  tfp-glow export {folder} DIR",
     ]
 

@@ -81,6 +81,17 @@ def test_other_commands_take_it(run, tmp_path, capsys):
     assert "labels" in signatures["sample"].structured_input_signature[1]
 
 
+def test_data_set_of_another_shape(checkpoint, run, tmp_path, capsys):
+    pytest.importorskip("skimage")
+    expected = "The images of 'photos' are 32 x 32 x 3, and the model's 8 x 8 x 1."
+    assert main(arguments(checkpoint, tmp_path / "run", "--dataset=photos")) == 1
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    for command in ("evaluate", "check"):
+        assert main([command, str(run), "--dataset=photos"]) == 1
+        assert expected in capsys.readouterr().err
+
+
 def test_errors_leave_nothing(checkpoint, run, tmp_path, capsys):
     assert main(arguments(tmp_path / "none", tmp_path / "run")) == 1
     assert "there is no none.index" in capsys.readouterr().err

@@ -147,7 +147,8 @@ def test_no_run_folder(capsys, tmp_path, command):
     rest = [str(tmp_path / "exported")] if command == "export" else []
     assert error(capsys, command, str(tmp_path), *rest) == (
         f"tfp-glow: error: {tmp_path} is no run folder: it has no config.json. "
-        f"`tfp-glow train --output {tmp_path}` makes one.\n"
+        f"`tfp-glow train --output {tmp_path}` makes one, or "
+        "`tfp-glow import-openai`.\n"
     )
 
 

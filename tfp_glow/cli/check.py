@@ -29,7 +29,8 @@ _LEGEND = """\
 coupling, act-norm, LU diag: largest |log scale|. data error: largest difference in
 front of the part after images were encoded and decoded; sample error: behind it, after
 latents were decoded and encoded. sample value: largest |value| on a sample's way
-to an image, which is within 0.5."""
+to an image; in an image what is beyond 0.5 is clipped. The first part's data error is
+the image's."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _table_of_parts(report: InvertibilityReport) -> str:
     return table(
         [
-            ("part", *_COLUMNS.values()),
+            (report.dtype, *_COLUMNS.values()),
             *((part.name, *_cells(part)) for part in report.parts),
         ]
     )
@@ -92,6 +93,5 @@ def _line(report: InvertibilityReport) -> str:
     value = f"up to {value:.3g}" if isfinite(value) else "infinite"
     return (
         f"{report.dtype}: errors of {report.data_error:.1e} on images and "
-        f"{report.sample_error:.1e} on latents; samples {value}. The model is "
-        f"{report.verdict()}"
+        f"{report.sample_error:.1e} on latents; samples {value}. {report}"
     )

@@ -3,6 +3,9 @@
 import argparse
 from shlex import quote
 
+from tfp_glow import data
+from tfp_glow.cli.inference import check_same_shape
+from tfp_glow.cli.report import next_commands
 from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
     check_writable,
@@ -27,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
         FileExistsError: If the run folder is taken.
         FileNotFoundError: If there is no checkpoint.
         ValueError: If the checkpoint is damaged, of another model, or does not fit an
-            option.
+            option; or if the data set has images of another shape.
     """
     folder = arguments.run_folder
     check_writable(folder, overwrite=arguments.overwrite)
@@ -38,6 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
         weight_y=arguments.weight_y,
         use_ema=arguments.use_ema,
     )
+    if arguments.dataset is not None:
+        info = data.describe(arguments.dataset, data_dir=arguments.data_dir)
+        check_same_shape(info, model)
     config = {
         "format_version": FORMAT_VERSION,
         "tfp_glow_version": __version__,
@@ -53,17 +59,10 @@ def run(arguments: argparse.Namespace) -> None:
     finally:
         end_run(folder)
     model.summary()
-    dataset = "" if arguments.dataset else " --dataset NAME"
-    label = "" if model.glow.num_classes is None else " --label 0"
-    run = quote(str(folder))
-    print(
-        f"\n{folder / 'model.keras'}\n\n"
-        "Next:\n"
-        f"  tfp-glow sample {run}{label}\n"
-        f"  tfp-glow evaluate {run}{dataset}\n"
-        f"  tfp-glow check {run}{dataset}\n"
-        f"  tfp-glow export {run} DIR"
+    commands = next_commands(
+        folder, model.glow.num_classes, names_dataset=arguments.dataset is not None
     )
+    print(f"\n{folder / 'model.keras'}\n\n{commands}")
 
 
 def _options(arguments: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ from tfp_glow.glow_model import GlowModel
 __all__ = [
     "HeldOut",
     "check_label",
+    "check_same_shape",
     "draw",
     "held_out_split",
     "load_held_out",
@@ -65,11 +66,25 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
         )
     data_dir = arguments.data_dir or run.config.get("data_dir")
     info = data.describe(dataset, data_dir=data_dir)
+    check_same_shape(info, run.model)
     split = arguments.split or held_out_split(info)
     images, labels = data.load_arrays(
         dataset, split, limit=arguments.limit, data_dir=data_dir
     )
     return HeldOut(dataset, split, info.note, images, labels)
+
+
+def check_same_shape(info: DatasetInfo, model: GlowModel) -> None:
+    """Raises `ValueError` unless a model is of images like those of a data set."""
+    if tuple(info.event_shape) != tuple(model.event_shape):
+        sizes = [
+            " x ".join(map(str, shape))
+            for shape in (info.event_shape, model.event_shape)
+        ]
+        raise ValueError(
+            f"The images of {info.name!r} are {sizes[0]}, and the model's {sizes[1]}. "
+            "Name another data set."
+        )
 
 
 def measure(

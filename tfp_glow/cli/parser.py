@@ -17,7 +17,9 @@ examples:
   tfp-glow train --dataset digits --output runs/digits
   tfp-glow evaluate runs/digits
   tfp-glow sample runs/digits --temperature 0.8
+  tfp-glow check runs/digits
   tfp-glow export runs/digits exported/digits
+  tfp-glow import-openai LOGDIR runs/imported --image-size 32
 
 `tfp-glow COMMAND --help` shows the options of a command. Set TFP_GLOW_DEBUG=1 to see
 where an error comes from.
@@ -172,7 +174,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=_positive_integer,
         required=True,
         metavar="N",
-        help="height and width of the images",
+        help="height and width of the images; like the next two it is not in the "
+        "checkpoint, and cannot be checked: another one gives wrong likelihoods",
     )
     openai.add_argument(
         "--num-bits",
@@ -186,7 +189,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="X",
-        help="weight of the classifier's loss (default: %(default)s)",
+        help="weight of the classifier's loss in further training; the classifier is "
+        "imported in any case (default: %(default)s)",
     )
     openai.add_argument(
         "--use-ema",

@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-__all__ = ["measured", "run_report", "table"]
+__all__ = ["measured", "next_commands", "run_report", "table"]
 
 _FILES = {
     "model.keras": "the best epoch, for keras.models.load_model after import tfp_glow",
@@ -39,13 +39,16 @@ def measured(figures: Mapping[str, Any]) -> str:
     return f"{figures['bits_per_dim']:.4f}{spread}"
 
 
-def run_report(folder: Path, metrics: Mapping[str, Any], num_epochs: int) -> str:
+def run_report(
+    folder: Path, metrics: Mapping[str, Any], num_epochs: int, num_classes: int | None
+) -> str:
     """The end of a training: figures beside baselines, files, next commands.
 
     Args:
         folder: The run folder.
         metrics: What `metrics.json` holds.
         num_epochs: How many epochs there should have been.
+        num_classes: Number of the model's classes, if any.
 
     Returns:
         Several lines of text.
@@ -79,7 +82,6 @@ def run_report(folder: Path, metrics: Mapping[str, Any], num_epochs: int) -> str
         lines.append(
             "Note: training diverged and was stopped. A lower --learning-rate may help."
         )
-    run = quote(str(folder))
     width = max(map(len, _FILES))
     return "\n".join(
         [
@@ -88,9 +90,30 @@ def run_report(folder: Path, metrics: Mapping[str, Any], num_epochs: int) -> str
             f"Files in {folder}:",
             *(f"  {name.ljust(width)}  {text}" for name, text in _FILES.items()),
             "",
+            next_commands(folder, num_classes),
+        ]
+    )
+
+
+def next_commands(
+    folder: Path, num_classes: int | None, *, names_dataset: bool = True
+) -> str:
+    """What can be typed when there is a run.
+
+    Args:
+        folder: The run folder.
+        num_classes: Number of the model's classes, if any.
+        names_dataset: Whether the run says which data set it is measured on.
+    """
+    run = quote(str(folder))
+    label = "" if num_classes is None else " --label 0"
+    dataset = "" if names_dataset else " --dataset NAME"
+    return "\n".join(
+        [
             "Next:",
-            f"  tfp-glow sample {run}",
-            f"  tfp-glow evaluate {run}",
+            f"  tfp-glow sample {run}{label}",
+            f"  tfp-glow evaluate {run}{dataset}",
+            f"  tfp-glow check {run}{dataset}",
             f"  tfp-glow export {run} DIR",
         ]
     )

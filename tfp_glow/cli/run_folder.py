@@ -177,7 +177,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(
             f"{path} is no run folder: it has no config.json. "
-            f"`tfp-glow train --output {quote(str(path))}` makes one."
+            f"`tfp-glow train --output {quote(str(path))}` makes one, or "
+            "`tfp-glow import-openai`."
         )
     try:
         config = json.loads(file.read_text(encoding="utf-8"))

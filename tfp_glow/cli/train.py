@@ -124,7 +124,10 @@ def run(arguments: argparse.Namespace) -> None:
     write_json(arguments.output / "metrics.json", metrics)
     training_curves(history).savefig(arguments.output / "training.png")
     _save_samples(model, images[:_NUM_SHOWN], arguments.output / "samples.png")
-    print(f"\n{run_report(arguments.output, metrics, settings.epochs)}")
+    report = run_report(
+        arguments.output, metrics, settings.epochs, model.glow.num_classes
+    )
+    print(f"\n{report}")
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:

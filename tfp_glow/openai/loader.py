@@ -55,6 +55,9 @@ def load_openai_checkpoint(
     what lies beyond the brightest bin is that bin here, and 255 there, which differs
     where `num_bits` is below 8.
 
+    Image size and number of bits are not in the checkpoint: with other ones than it was
+    trained with, likelihoods are wrong, and nothing can tell.
+
     Args:
         directory: Folder of the checkpoint, or the checkpoint's path without
             `.index`.
