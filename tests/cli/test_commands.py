@@ -52,7 +52,7 @@ def run(trained, tmp_path):
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "conditional"
-    options = ["--conditional", "--epochs=1", "--limit=64"]
+    options = ["--conditional", "--epochs=1", "--limit=64", "--num-noise-samples=3"]
     train = ["train", "--dataset=digits", f"--output={folder}", *TINY, *options]
     assert main(train) == 0
     return folder
@@ -112,6 +112,7 @@ def test_metrics_are_those_of_the_kept_model(trained):
     bits = model.bits_per_dim(images, seed=5)
     error = np.std(bits, ddof=1) / np.sqrt(200)
     assert held_out["num_images"] == 200
+    assert held_out["num_noise_samples"] == 1
     assert held_out["standard_error"] == pytest.approx(error, rel=0.1)
     # Other noise, so the same to a part of the error alone.
     assert held_out["bits_per_dim"] == pytest.approx(np.mean(bits), abs=error)
@@ -334,3 +335,12 @@ def test_configuration_of_a_later_version(run, capsys):
     (run / "config.json").write_text(json.dumps(config))
     assert main(["evaluate", str(run)]) == 1
     assert "Upgrade tfp_glow" in capsys.readouterr().err
+
+
+def test_metrics_say_how_many_draws_of_noise(conditional, capsys):
+    held_out = read_json(conditional / "metrics.json")["held_out"]
+    assert held_out["num_noise_samples"] == 3
+    options = ["--num-noise-samples=3", "--json"]
+    assert main(["evaluate", str(conditional), *options]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["bits_per_dim"] == pytest.approx(held_out["bits_per_dim"], abs=1e-5)

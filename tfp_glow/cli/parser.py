@@ -89,14 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate = add("evaluate", "measure bits/dim of a run on held-out images")
     _add_run(evaluate)
     _add_held_out(evaluate)
-    evaluate.add_argument(
-        "--num-noise-samples",
-        type=_positive_integer,
-        default=1,
-        metavar="K",
-        help="draws of noise whose probabilities are averaged: more give a tighter "
-        "bound (default: %(default)s)",
-    )
+    _add_num_noise_samples(evaluate)
     _add_limit(evaluate, "measure on the first N images only")
     evaluate.add_argument(
         "--dtype",
@@ -232,6 +225,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_data_dir(parser)
     _add_limit(parser, "train on the first N images only, for a quick try")
     _add_seed(parser, "of weights, noise and order of images")
+    _add_num_noise_samples(parser)
 
     training = parser.add_argument_group("training, instead of the preset's")
     training.add_argument("--epochs", type=_positive_integer, metavar="N")
@@ -287,6 +281,17 @@ def _add_held_out(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="split of the data set (default: test)")
     _add_data_dir(parser)
+
+
+def _add_num_noise_samples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--num-noise-samples",
+        type=_positive_integer,
+        default=1,
+        metavar="K",
+        help="draws of noise for an image, whose probabilities are averaged: "
+        "more give a tighter bound (default: %(default)s)",
+    )
 
 
 def _add_limit(parser: argparse.ArgumentParser, help: str) -> None:

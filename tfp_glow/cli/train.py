@@ -110,7 +110,15 @@ def run(arguments: argparse.Namespace) -> None:
     metrics = {
         "dataset": arguments.dataset,
         "note": info.note,
-        "held_out": {"split": split, **measure(model, images, labels)},
+        "held_out": {
+            "split": split,
+            **measure(
+                model,
+                images,
+                labels,
+                num_noise_samples=arguments.num_noise_samples,
+            ),
+        },
         "baselines": baselines,
         "validation_bits_per_dim": best.best_bits_per_dim,
         "best_epoch": best.best_epoch,
