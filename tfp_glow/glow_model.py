@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfp_glow._checks import check_choice
 from tfp_glow._inputs import check_labels
+from tfp_glow._suggest import suggestion
 from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
@@ -25,6 +26,8 @@ __all__ = ["GlowModel"]
 
 FORMAT_VERSION = 1
 """Of the configuration in a `.keras` file; a later one may not be readable here."""
+
+_PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 
 
 @keras.saving.register_keras_serializable(package="tfp_glow")
@@ -76,13 +79,15 @@ class GlowModel(ImageFlow, FlowModel):
                 cross-entropy in bits, times this, to the loss. Needs `num_classes`.
                 Neither when not given.
             seed: Seed of the initial weights and of the training noise.
-            dtype: `"float32"` or `"float64"`; Keras's default when not given.
+            dtype: `"float32"`, `"float64"`, or `"mixed_bfloat16"`: the paper's coupling
+                networks compute in bfloat16, and all else in float32. Keras's dtype
+                policy when not given.
             name: Name of the model.
             **glow_arguments: What `Glow` takes besides.
 
         Raises:
-            NotImplementedError: If `dequantization` is `"variational"` or `dtype` is a
-                mixed precision: not in this version.
+            NotImplementedError: If `dequantization` is `"variational"`: not in this
+                version.
             TypeError: If an argument is unknown.
             ValueError: If an argument has a value that it cannot have.
         """
@@ -94,16 +99,18 @@ class GlowModel(ImageFlow, FlowModel):
         check_choice("dequantization", dequantization, ["uniform", "variational"])
         num_classes = glow_arguments.get("num_classes")
         _check_weight_y(weight_y, num_classes)
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        if policy.name not in ("float32", "float64"):
-            raise NotImplementedError(
-                "Mixed and half precision are not in this version. Received: "
-                f"dtype={policy.name!r}. Use 'float32' or 'float64'."
+        policy = _policy(dtype)
+        if "network_dtype" in glow_arguments:
+            raise TypeError(
+                "`network_dtype` is an argument of `Glow`. Received: network_dtype="
+                f"{glow_arguments['network_dtype']!r}. Give the model "
+                '`dtype="mixed_bfloat16"`.'
             )
         glow = Glow(
             event_shape,
             seed=seed,
             dtype=tf.as_dtype(policy.variable_dtype),
+            network_dtype=tf.as_dtype(policy.compute_dtype),
             **glow_arguments,
         )
         super().__init__(glow_distribution(glow), name=name, dtype=policy)
@@ -218,7 +225,9 @@ class GlowModel(ImageFlow, FlowModel):
 
     def _check_data(self, batch: tuple) -> None:
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        self._check(images, labels)
+        images, _ = self._check(images, labels)
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        self.glow.choose_memory(-(-images.shape[0] // num_replicas))
 
     def _initialize_from(self, batch: tuple) -> None:
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
@@ -265,7 +274,7 @@ class GlowModel(ImageFlow, FlowModel):
         """A copy that computes in another precision, to tell rounding from error.
 
         Args:
-            dtype: `"float32"` or `"float64"`.
+            dtype: `"float32"`, `"float64"` or `"mixed_bfloat16"`.
 
         Returns:
             A new model of the same weights.
@@ -310,6 +319,19 @@ class GlowModel(ImageFlow, FlowModel):
         export_saved_model(self, filepath)
         if kwargs.get("verbose"):
             print(f"Saved artifact at '{filepath}'.")
+
+
+def _policy(dtype: Any) -> keras.DTypePolicy:
+    """Keras's dtype policy of a name."""
+    policy = dtype or keras.config.dtype_policy()
+    name = getattr(policy, "name", policy)
+    if name not in _PRECISIONS:
+        raise ValueError(
+            f"`dtype` must be one of {list(_PRECISIONS)}. Received: dtype={name!r}."
+            f"{suggestion(str(name), _PRECISIONS)} Parameters and log-determinants need "
+            "float32, and float16 would need a scaled loss."
+        )
+    return keras.dtype_policies.get(policy)
 
 
 def _check_weight_y(weight_y: float | None, num_classes: int | None) -> None:

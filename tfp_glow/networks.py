@@ -45,19 +45,25 @@ def standardizing_parameters(
 def _edge_map(
     height: int | tf.Tensor, width: int | tf.Tensor, kernel: tf.Tensor
 ) -> tf.Tensor:
-    """What the edge indicator adds to a convolution: `[1, H, W, channels_out]`.
+    """What the edge indicator adds to a convolution: `[H, W, channels_out]`.
 
     openai/glow pads images with zeros and adds a channel that is 1 on the padding and
-    0 inside. That channel is the same for every image, so it acts as a bias.
+    0 inside. That channel is the same for every image, so it acts as a bias: at each
+    pixel the sum of those of the kernel's taps that lie outside.
 
     Args:
         height: Height of the image.
         width: Width of the image.
         kernel: `[3, 3, 1, channels_out]`.
     """
-    inside = tf.zeros([1, height, width, 1], kernel.dtype)
-    ring = tf.pad(inside, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1)
-    return tf.nn.conv2d(ring, kernel, 1, "VALID")
+
+    def is_outside(size: int | tf.Tensor) -> tf.Tensor:
+        position = tf.range(size)[:, tf.newaxis] + [-1, 0, 1]  # [size, 3]
+        return (position < 0) | (position >= size)
+
+    rows = is_outside(height)[:, tf.newaxis, :, tf.newaxis]
+    taps = rows | is_outside(width)[tf.newaxis, :, tf.newaxis, :]  # [H, W, 3, 3]
+    return tf.tensordot(tf.cast(taps, kernel.dtype), kernel[:, :, 0], 2)
 
 
 def _conv(
@@ -76,10 +82,11 @@ def _conv(
         shape = tf.shape(x)
         height = shape[1] if x.shape[1] is None else x.shape[1]
         width = shape[2] if x.shape[2] is None else x.shape[2]
-        bias += _edge_map(height, width, kernel[:, :, channels_in:])
-        kernel = kernel[:, :, :channels_in]
+        # The gradient of a split is one concatenation, that of two slices is not.
+        kernel, of_edge = tf.split(kernel, [channels_in, 1], axis=2)
+        bias += _edge_map(height, width, of_edge)
         if channels_in == 0:  # a prior that depends on nothing but the place
-            return tf.cast(bias, x.dtype)
+            return tf.cast(bias, x.dtype)[tf.newaxis]
     return tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 1, "SAME") + tf.cast(bias, x.dtype)
 
 
@@ -250,6 +257,7 @@ class GlowNetwork(_ParameterModule):
         initialized: tf.Variable | None = None,
         seed: int | None = None,
         dtype: tf.DType = tf.float32,
+        compute_dtype: tf.DType | None = None,
         name: str = "network",
     ) -> None:
         """Creates the variables, or takes the parameters that are given.
@@ -263,10 +271,13 @@ class GlowNetwork(_ParameterModule):
                 happened. Made with the variables.
             seed: Seed of the initial kernels.
             dtype: Type of new variables.
+            compute_dtype: Type that the convolutions compute in; the input's when not
+                given.
             name: Name of the module.
         """
         self.channels_in = channels_in
         self.channels_out = channels_out
+        self._compute_dtype = compute_dtype
         super().__init__(
             parameters,
             lambda: self.initial_parameters(
@@ -316,6 +327,8 @@ class GlowNetwork(_ParameterModule):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the network."""
         p = self._tensors()
+        if self._compute_dtype is not None:
+            x = tf.cast(x, self._compute_dtype)
         for i in (1, 2):
             x = _conv(x, p[f"kernel_{i}"], p[f"shift_{i}"], p[f"raw_log_scale_{i}"])
             x = tf.nn.relu(x)  # [B, H, W, hidden_channels]

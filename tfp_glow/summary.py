@@ -52,6 +52,7 @@ def summary_table(model: "GlowModel") -> str:
             "",
             f"Trainable parameters: {total:,} in {len(model.trainable_variables)} "
             "variables",
+            f"Precision: {model.dtype_policy.name}. Memory: {model.glow.memory}",
         ]
     )
 

@@ -1,7 +1,7 @@
 """Anybody's callable as a coupling network: built once, its variables found."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from types import MethodType
 
 import tensorflow as tf
@@ -9,6 +9,21 @@ import tensorflow as tf
 from tfp_glow.networks import EdgeConv, GlowNetwork
 
 __all__ = ["UserNetwork", "as_network"]
+
+# Whatever begins so is random without a fixed seed, or changes a variable. Keras's own
+# random layers draw with a seed that they keep in a variable and change.
+_CHANGING_OPERATIONS = (
+    "Assign",
+    "Multinomial",
+    "ParameterizedTruncatedNormal",
+    "Random",
+    "RngReadAndSkip",
+    "StatefulRandom",
+    "StatefulStandardNormal",
+    "StatefulTruncatedNormal",
+    "StatefulUniform",
+    "TruncatedNormal",
+)
 
 
 class UserNetwork(tf.Module):
@@ -51,6 +66,7 @@ class UserNetwork(tf.Module):
                 f"function. Received: network={network!r}."
             )
         self.network = network
+        self._input_spec = tf.TensorSpec([2, *spatial_shape, channels_in], dtype)
         with tf.GradientTape() as tape:
             x = tf.zeros([2, *spatial_shape, channels_in], dtype)
             y = network(x)
@@ -75,6 +91,28 @@ class UserNetwork(tf.Module):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the network."""
         return self.network(x)
+
+    @cached_property
+    def is_deterministic(self) -> bool:
+        """Whether it looks like a function of its input alone.
+
+        It does not where its graph draws random numbers that differ from call to call,
+        or assigns to variables, or where two calls give different outputs. What a
+        network does outside TensorFlow and only now and then is not seen.
+        """
+        graph = tf.function(self.network).get_concrete_function(self._input_spec).graph
+        definition = graph.as_graph_def()
+        nodes = [*definition.node]
+        for function in definition.library.function:
+            nodes.extend(function.node_def)
+        if any(node.op.startswith(_CHANGING_OPERATIONS) for node in nodes):
+            return False
+        x = tf.random.stateless_normal(
+            self._input_spec.shape, [0, 0], dtype=self._input_spec.dtype
+        )
+        first, second = self.network(x), self.network(x)
+        # A GPU may add up in another order.
+        return bool(tf.reduce_all(tf.abs(first - second) <= 1e-3 * tf.abs(first)))
 
 
 def as_network(

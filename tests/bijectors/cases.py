@@ -141,11 +141,14 @@ def glow(dtype: tf.DType, seed: int, *, event_shape=(4, 4, 1), **arguments) -> G
     return Glow(event_shape, dtype=dtype, seed=seed, **defaults | arguments)
 
 
-def keras_glow(dtype: tf.DType, seed: int) -> Glow:
+def keras_glow(dtype: tf.DType, seed: int, **arguments) -> Glow:
     """A network of the user's for each step, no two with the same weights."""
     seeds = iter(range(100 * seed, 100 * seed + 100))
     return glow(
-        dtype, seed, network_fn=lambda _, out: sequential(out, dtype, next(seeds))
+        dtype,
+        seed,
+        network_fn=lambda _, out: sequential(out, dtype, next(seeds)),
+        **arguments,
     )
 
 
@@ -199,6 +202,10 @@ CASES: dict[str, Case] = {
     "level-reverse": Case(
         partial(level, permutation="reverse", channels=3, num_steps=1), (2, 4, 3)
     ),
+    "level-reversible": Case(partial(level, memory="reversible"), (4, 4, 1)),
+    "level-reversible_unrolled": Case(
+        partial(level, memory="reversible", unroll=True, coupling="additive"), (4, 4, 1)
+    ),
     "multi_scale": Case(users_levels, (4, 4, 1)),
     "multi_scale-priors": Case(users_priors, (4, 4, 1), 3, "top_prior"),
     "glow": Case(glow, (4, 4, 1)),
@@ -226,4 +233,12 @@ CASES: dict[str, Case] = {
         3,
     ),
     "glow-network_fn": Case(keras_glow, (4, 4, 1)),
+    "glow-reversible": Case(
+        partial(glow, memory="reversible", num_classes=3, permutation="shuffle"),
+        (4, 4, 1),
+        3,
+    ),
+    "glow-network_fn_reversible": Case(
+        partial(keras_glow, memory="reversible"), (4, 4, 1)
+    ),
 }

@@ -195,11 +195,6 @@ def test_rejects_labels(num_classes, kwargs, message, direction):
     ("arguments", "error", "message"),
     [
         (
-            {"memory": "reversible"},
-            NotImplementedError,
-            r"`memory`='reversible' is not in this version.*\['auto', 'stored'\]",
-        ),
-        (
             {"coupling": "logistic_mixture"},
             NotImplementedError,
             r"`coupling`='logistic_mixture' is not.*\['affine', 'additive'\]",

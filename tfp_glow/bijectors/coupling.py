@@ -110,6 +110,52 @@ class Coupling(OnePass):
         x_b, log_det = self._transform_forward(z_b, self._evaluate_network(z_a))
         return tf.concat([z_a, x_b], axis=-1), log_det
 
+    def pull_back(
+        self,
+        z: tf.Tensor,
+        dz: tf.Tensor,
+        d_log_det: tf.Tensor,
+        sources: list[tf.Tensor | tf.Variable],
+        *,
+        is_inverse: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor | None]]:
+        """Rebuilds the input of `inverse` or `forward` from its output, with gradients.
+
+        The half that the network sees is in the output what it was in the input. So
+        one evaluation of the network both undoes the coupling and is differentiated.
+
+        Args:
+            z: The output, `[B, H, W, channels]`.
+            dz: The gradient with respect to it.
+            d_log_det: The gradient with respect to the log-determinant, `[B]`.
+            sources: What the network depends on besides its input.
+            is_inverse: Whether it is `inverse` that is undone, or `forward`.
+
+        Returns:
+            The input, the gradient with respect to it, and those with respect to
+            `sources`, `None` for one on which nothing depends.
+        """
+        transform, undo = self._transform_inverse, self._transform_forward
+        if not is_inverse:
+            transform, undo = undo, transform
+        x_a, z_b = tf.split(z, 2, axis=-1)  # [B, H, W, C / 2]
+        dx_a, dz_b = tf.split(dz, 2, axis=-1)
+        with tf.GradientTape() as tape:
+            tape.watch([x_a, *sources])
+            network_output = self._evaluate_network(x_a)
+            x_b = tf.stop_gradient(undo(z_b, network_output)[0])
+            tape.watch(x_b)
+            z_b, log_det = transform(x_b, network_output)
+            log_det += tf.zeros_like(d_log_det)  # an additive coupling's is a scalar
+        gradients = tape.gradient(
+            [z_b, log_det], [x_a, x_b, *sources], [dz_b, d_log_det]
+        )
+        through_network, dx_b, *of_sources = gradients
+        if through_network is not None:
+            dx_a += through_network
+        x = tf.concat([x_a, x_b], axis=-1)
+        return x, tf.concat([dx_a, dx_b], axis=-1), of_sources
+
     def _evaluate_network(self, x_a: tf.Tensor) -> tf.Tensor:
         return tf.cast(apply_to_flat_batch(self.network, x_a), x_a.dtype)
 

@@ -8,19 +8,19 @@ import tensorflow as tf
 
 from tfp_glow._checks import check_choice, check_event, check_positive_integer
 from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
-from tfp_glow.bijectors.glow_level import (
-    COUPLINGS,
-    PERMUTATIONS,
-    SCALES,
-    GlowLevel,
-)
+from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.initialize import initialize_bijector
+from tfp_glow.bijectors.memory import MEMORY, choose_memory, stored_bytes_per_image
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
 from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.bijectors.step_factory import COUPLINGS, PERMUTATIONS, SCALES
 from tfp_glow.bijectors.top_prior import TopPrior
 
 __all__ = ["Glow"]
 
+
+_USUAL_BATCH_SIZE = 64
+"""For which `memory="auto"` chooses where the batch's size is not known."""
 
 # A prior's scale is that of data: it may well differ from 1, unlike a coupling's.
 _SPLIT_LOG_SCALE_FNS = {
@@ -71,6 +71,8 @@ class Glow(OnePass):
         learn_top_prior: bool = True,
         num_classes: int | None = None,
         memory: str = "auto",
+        unroll: bool | None = None,
+        network_dtype: tf.DType | None = None,
         network_fn: Callable[[int, int], Callable] | None = None,
         seed: int | None = None,
         chain: MultiScaleChain | None = None,
@@ -95,8 +97,22 @@ class Glow(OnePass):
             learn_top_prior: Whether the last latent's mean and scale are learned.
             num_classes: Number of labels on which the last latent's mean and scale
                 depend. Without it the model takes no labels.
-            memory: `"stored"` keeps all activations for the backward pass; `"auto"`
-                chooses, at present always `"stored"`.
+            memory: `"stored"` keeps all activations for the backward pass.
+                `"reversible"` rebuilds them from the outputs: memory does not grow with
+                `num_steps` but for parameters, a training step takes about a third
+                longer, gradients are as exact as the inverse is, and there are no
+                second derivatives; networks from `network_fn` must be functions of
+                their input alone. Inside a `tf.function`, as Keras trains: an eager
+                `tf.GradientTape` keeps what it sees. `"auto"` takes `"stored"` where
+                the activations of a batch need at most half of the device's memory,
+                and says in the log `tfp_glow` what it took: see `memory`.
+            unroll: Whether the steps of a level follow one another in the graph, instead
+                of running as one loop, whose graph does not grow with `num_steps`.
+                Unrolled steps are a little faster and start much later. The default is
+                a loop for more than 4 steps. Networks from `network_fn` are always
+                unrolled.
+            network_dtype: Type that the paper's coupling networks compute in, such as
+                `tf.bfloat16`; all else stays in `dtype`. That of `dtype` when not given.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given.
             seed: Seed of the initial values.
@@ -106,10 +122,11 @@ class Glow(OnePass):
             name: Name of the bijector.
 
         Raises:
-            NotImplementedError: If `memory` is `"reversible"` or `coupling` is
-                `"logistic_mixture"`: not in this version.
+            NotImplementedError: If `coupling` is `"logistic_mixture"`: not in this
+                version.
             ValueError: If `event_shape` is not divisible, a count is not a positive
-                integer, or a name is unknown.
+                integer, a name is unknown, or a network is found not to be a function
+                of its input where `memory` is `"reversible"`.
         """
         parameters = dict(locals())
         height, width, channels = check_event_shape(event_shape, num_levels)
@@ -118,7 +135,7 @@ class Glow(OnePass):
         _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
-        _check_available("memory", memory, ["auto", "stored"], ["reversible"])
+        check_choice("memory", memory, MEMORY)
         with tf.name_scope(name) as name:
             if chain is None:
                 rng = np.random.default_rng(seed)
@@ -130,7 +147,10 @@ class Glow(OnePass):
                         coupling=coupling,
                         permutation=permutation,
                         scale=scale,
+                        memory="stored" if memory == "auto" else memory,
+                        unroll=unroll,
                         network_fn=network_fn,
+                        network_dtype=network_dtype,
                         spatial_shape=(height // 2 ** (i + 1), width // 2 ** (i + 1)),
                         seed=int(rng.integers(2**31)),
                         dtype=dtype,
@@ -155,6 +175,15 @@ class Glow(OnePass):
                 )
             self.chain = chain
             self._num_classes = num_classes
+            self._chooses_memory = memory == "auto"
+            self._batch_size = 0  # the largest for which memory was chosen
+            self._bytes_per_image = stored_bytes_per_image(
+                chain.level_shapes,
+                num_steps=num_steps,
+                hidden_channels=hidden_channels,
+                dtype=dtype,
+                network_dtype=network_dtype or dtype,
+            )
             # `copy` builds from `parameters`: without this a copy is untrained.
             parameters["chain"] = chain
             super().__init__(
@@ -175,6 +204,33 @@ class Glow(OnePass):
     def levels(self) -> list[GlowLevel]:
         """The levels, the one nearest the image first."""
         return self.chain.levels
+
+    @property
+    def memory(self) -> str:
+        """`"stored"` or `"reversible"`: how the backward pass gets its activations."""
+        if self._chooses_memory and not self._batch_size:
+            self.choose_memory(_USUAL_BATCH_SIZE)
+        return self.levels[0].memory
+
+    def choose_memory(self, batch_size: int) -> str:
+        """Chooses how to train on batches of a size, where `memory` is `"auto"`.
+
+        It happens by itself: `GlowModel.fit` does it for its batches, and every other
+        call for the batch that it sees, or for 64 images where their number is unknown.
+
+        Args:
+            batch_size: Images in a batch, on one device.
+
+        Returns:
+            `"stored"` or `"reversible"`. Once it is `"reversible"` it stays so.
+        """
+        if self._chooses_memory and batch_size > self._batch_size:
+            self._batch_size = batch_size
+            memory = choose_memory(self._bytes_per_image, batch_size)
+            for level in self.levels:
+                if memory == "stored" or level.obstacle_to_reversing is None:
+                    level.memory = memory
+        return self.memory
 
     @property
     def num_classes(self) -> int | None:
@@ -203,6 +259,7 @@ class Glow(OnePass):
         self, x: tf.Tensor, labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, self.event_shape, self.name)
+        self._choose_memory_for(x.shape[:-3])
         kwargs = self._route(labels)
         z = self.chain.inverse(x, **kwargs)
         return z, self.chain.inverse_log_det_jacobian(x, event_ndims=3, **kwargs)
@@ -210,9 +267,17 @@ class Glow(OnePass):
     def _forward_and_log_det(
         self, z: tf.Tensor, labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        self._choose_memory_for(z.shape[:-1])
         kwargs = self._route(labels)
         x = self.chain.forward(z, **kwargs)
         return x, self.chain.forward_log_det_jacobian(z, event_ndims=1, **kwargs)
+
+    def _choose_memory_for(self, leading: tf.TensorShape) -> None:
+        known = leading.num_elements()
+        if known is not None:
+            self.choose_memory(known)
+        elif not self._batch_size:
+            self.choose_memory(_USUAL_BATCH_SIZE)
 
     def last_level_output(
         self, z: tf.Tensor, labels: tf.Tensor | None = None

@@ -1,39 +1,38 @@
 """One level of Glow: a squeeze, then steps of flow whose parameters are stacked."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow._checks import Parameter, check_choice, check_positive_integer
-from tfp_glow.bijectors.act_norm_bijector import ActNormBijector
-from tfp_glow.bijectors.glow_additive_coupling import GlowAdditiveCoupling
-from tfp_glow.bijectors.glow_affine_coupling import (
-    GlowAffineCoupling,
-    bounded_log_scale,
-    sigmoid_log_scale,
+from tfp_glow._checks import check_choice, check_event, check_positive_integer
+from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
+from tfp_glow.bijectors.glow_step import (
+    GlowStep,
+    folded_inverse_matrix,
+    folded_log_det,
+    folded_matrix,
 )
-from tfp_glow.bijectors.glow_step import GlowStep
-from tfp_glow.bijectors.initialize import initialize_bijector
-from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.squeeze import Squeeze
-from tfp_glow.networks import GlowNetwork
+from tfp_glow.bijectors.step_factory import (
+    COUPLINGS,
+    NOT_TRAINED,
+    PERMUTATIONS,
+    SCALES,
+    StepFactory,
+)
+from tfp_glow.bijectors.step_sequence import StepSequence
 from tfp_glow.user_network import UserNetwork, as_network
 
 tfb = tfp.bijectors
 
-__all__ = ["COUPLINGS", "PERMUTATIONS", "SCALES", "GlowLevel"]
+__all__ = ["GlowLevel"]
 
-# name: (bijector, network outputs for each channel that changes)
-COUPLINGS = {"affine": (GlowAffineCoupling, 2), "additive": (GlowAdditiveCoupling, 1)}
-SCALES = {"sigmoid": sigmoid_log_scale, "bounded": bounded_log_scale}
-PERMUTATIONS = ("invertible_conv", "shuffle", "reverse")
-
-# Not trained, whatever the level: parts of a matrix, the order of a shuffle.
-_FIXED = ("permutation/sign", "permutation/permutation", "permutation/order")
+_MAX_UNROLLED_STEPS = 4
+"""A loop of few steps saves no time at the start, and costs a little in every step."""
 
 
 class GlowLevel(OnePass):
@@ -66,7 +65,7 @@ class GlowLevel(OnePass):
 
     # The steps are views of `stacked`: walking them would only find it again.
     _TF_MODULE_IGNORED_PROPERTIES = frozenset(
-        {"steps", *tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES}
+        {"steps", "obstacle_to_reversing", *tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES}
     )
 
     def __init__(
@@ -78,7 +77,10 @@ class GlowLevel(OnePass):
         coupling: str = "affine",
         permutation: str = "invertible_conv",
         scale: str = "sigmoid",
+        memory: str = "stored",
+        unroll: bool | None = None,
         network_fn: Callable[[int, int], Callable] | None = None,
+        network_dtype: tf.DType | None = None,
         spatial_shape: tuple[int, int] = (8, 8),
         seed: int | None = None,
         stacked: dict[str, tf.Variable] | None = None,
@@ -97,8 +99,12 @@ class GlowLevel(OnePass):
             coupling: `"affine"` or `"additive"`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
             scale: Of affine couplings: `"sigmoid"`, openai/glow's, or `"bounded"`.
+            memory: `"stored"` or `"reversible"`, see `Glow`.
+            unroll: Whether the steps follow one another in the graph, instead of running
+                as one loop. By default for at most 4, and with `network_fn`.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given.
+            network_dtype: Type that the paper's networks compute in, see `Glow`.
             spatial_shape: Height and width after the squeeze, on which networks from
                 `network_fn` are built.
             seed: Seed of the initial values.
@@ -110,8 +116,9 @@ class GlowLevel(OnePass):
             name: Name of the bijector.
 
         Raises:
-            ValueError: If a count is not a positive integer, or `coupling`,
-                `permutation` or `scale` is unknown.
+            ValueError: If a count is not a positive integer, `coupling`,
+                `permutation`, `scale` or `memory` is unknown, or a network is found not
+                to be a function of its input where `memory` is `"reversible"`.
         """
         parameters = dict(locals())
         check_positive_integer("channels", channels)
@@ -120,16 +127,16 @@ class GlowLevel(OnePass):
         check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
+        check_choice("memory", memory, ["reversible", "stored"])
         with tf.name_scope(name) as name:
             channels = 4 * channels
             channels_in = channels // 2
             channels_out = channels_in * COUPLINGS[coupling][1]
             self._channels = channels
             self._num_steps = num_steps
-            self._coupling = coupling
-            self._permutation = permutation
-            self._scale = scale
-            self._dtype_of_parameters = dtype
+            if unroll is None:
+                unroll = num_steps <= _MAX_UNROLLED_STEPS
+            self._unroll = unroll or network_fn is not None or networks is not None
             self._squeeze = Squeeze()
             if network_fn is not None and networks is None:
                 networks = [
@@ -143,16 +150,26 @@ class GlowLevel(OnePass):
                     for _ in range(num_steps)
                 ]
             self.networks = networks
+            self._factory = StepFactory(
+                channels,
+                coupling=coupling,
+                permutation=permutation,
+                scale=scale,
+                networks=networks,
+                network_dtype=network_dtype,
+                dtype=dtype,
+            )
+            self.memory = memory
             if stacked is None:
                 rng = np.random.default_rng(seed)
                 initial = [
-                    self._initial_parameters(hidden_channels, rng)
+                    self._factory.initial_parameters(hidden_channels, rng)
                     for _ in range(num_steps)
                 ]
                 stacked = {
                     key: tf.Variable(
                         tf.stack([step[key] for step in initial]),
-                        trainable=key not in _FIXED,
+                        trainable=key not in NOT_TRAINED,
                         name=key,
                     )
                     for key in initial[0]
@@ -177,6 +194,32 @@ class GlowLevel(OnePass):
         """Number of steps."""
         return self._num_steps
 
+    @property
+    def memory(self) -> str:
+        """`"stored"` or `"reversible"`: how the backward pass gets its activations."""
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: str) -> None:
+        problem = self.obstacle_to_reversing if memory == "reversible" else None
+        if problem:
+            raise ValueError(problem)
+        self._memory = memory
+
+    @cached_property
+    def obstacle_to_reversing(self) -> str | None:
+        """Why `memory` cannot be `"reversible"`, as far as can be seen; else None."""
+        for network in self.networks or ():
+            if isinstance(network, UserNetwork) and not network.is_deterministic:
+                return (
+                    '`memory`="reversible" evaluates a coupling network twice and needs '
+                    "the same output: it must be a function of its input, without "
+                    "dropout and without variables that a call changes. Received: "
+                    f"network={network.network!r}, whose output or variables change "
+                    'from call to call. Mend the network, or use `memory`="stored".'
+                )
+        return None
+
     @cached_property
     def steps(self) -> tuple[GlowStep, ...]:
         """The steps, first the one nearest the image, as views of the variables."""
@@ -187,125 +230,63 @@ class GlowLevel(OnePass):
             )
 
         return tuple(
-            self._make_step({key: view(v, k) for key, v in self.stacked.items()}, k)
+            self._factory.step({key: view(v, k) for key, v in self.stacked.items()}, k)
             for k in range(self._num_steps)
         )
-
-    def _initial_parameters(
-        self, hidden_channels: int, rng: np.random.Generator
-    ) -> dict[str, tf.Tensor]:
-        """Initial values of one step."""
-        channels, dtype = self._channels, self._dtype_of_parameters
-        parts = {
-            "act_norm": {
-                "shift": tf.zeros([channels], dtype),
-                "raw_log_scale": tf.zeros([channels], dtype),
-            }
-        }
-        if self._permutation == "invertible_conv":
-            parts["permutation"] = LUInvertibleConv.initial_parameters(
-                channels, rng=rng, dtype=dtype
-            )
-        elif self._permutation == "shuffle":
-            parts["permutation"] = {
-                "order": tf.constant(rng.permutation(channels), tf.int32)
-            }
-        if self.networks is None:
-            parts["network"] = GlowNetwork.initial_parameters(
-                channels // 2,
-                channels // 2 * COUPLINGS[self._coupling][1],
-                hidden_channels=hidden_channels,
-                rng=rng,
-                dtype=dtype,
-            )
-        return {
-            f"{part}/{key}": value
-            for part, values in parts.items()
-            for key, value in values.items()
-        }
-
-    def _make_step(
-        self,
-        parameters: dict[str, Parameter],
-        k: int,
-        *,
-        initialized: tf.Variable | None = None,
-    ) -> GlowStep:
-        """Step k from its own parameters: slices of the stacked ones."""
-        parts: dict[str, dict[str, Parameter]] = {"permutation": {}, "network": {}}
-        for path, value in parameters.items():
-            part, key = path.split("/")
-            parts.setdefault(part, {})[key] = value
-        channels = self._channels
-        if self._permutation == "invertible_conv":
-            permutation = LUInvertibleConv(channels, **parts["permutation"])
-        else:
-            # The paper's direction, z[c] = x[order[c]], is `Permute.forward`.
-            order = parts["permutation"].get("order", np.arange(channels)[::-1])
-            permutation = tfb.Invert(tfb.Permute(order))
-        make_coupling, channels_per_changed = COUPLINGS[self._coupling]
-        network = (
-            GlowNetwork(
-                channels // 2,
-                channels // 2 * channels_per_changed,
-                parameters=parts["network"],
-                initialized=initialized,
-            )
-            if self.networks is None
-            else self.networks[k]
-        )
-        kwargs = {"network": network, "dtype": self._dtype_of_parameters}
-        if self._coupling == "affine":
-            kwargs["log_scale_fn"] = SCALES[self._scale]
-        return GlowStep(
-            ActNormBijector(channels, initialized=initialized, **parts["act_norm"]),
-            permutation,
-            make_coupling(channels, **kwargs),
-        )
-
-    def _unstacked_steps(self) -> list[GlowStep]:
-        """The steps, built on one `unstack` for each variable.
-
-        The gradient of K slices of a variable is the sum of K tensors of its full
-        size; that of an `unstack` is one `stack`.
-        """
-        slices = {key: tf.unstack(v) for key, v in self.stacked.items()}
-        return [
-            self._make_step({key: s[k] for key, s in slices.items()}, k)
-            for k in range(self._num_steps)
-        ]
 
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        log_det = tf.zeros([], x.dtype)
-        z = self._squeeze.inverse(x)  # [..., H / 2, W / 2, 4 C]
-        for step in self._unstacked_steps():
-            x, z = z, step.inverse(z)
-            log_det += step.inverse_log_det_jacobian(x, event_ndims=3)
-        return z, log_det
+        return self._run(self._squeeze.inverse(x), is_inverse=True)
 
     def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        log_det = tf.zeros([], z.dtype)
-        x = z
-        for step in reversed(self._unstacked_steps()):
-            z, x = x, step.forward(x)
-            log_det += step.forward_log_det_jacobian(z, event_ndims=3)
+        x, log_det = self._run(z, is_inverse=False)
         return self._squeeze.forward(x), log_det  # [..., H, W, C]
+
+    def _run(self, x: tf.Tensor, *, is_inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """All steps in one direction, on squeezed images."""
+        check_event(x, [None, None, self._channels], self.name)
+        stacked = {key: tf.convert_to_tensor(v) for key, v in self.stacked.items()}
+        act_norm, permutation = self._factory.mixing(stacked, self._num_steps)
+        matrix = partial(folded_matrix, act_norm, permutation)
+        inverse_matrix = partial(folded_inverse_matrix, act_norm, permutation)
+        log_det = tf.reduce_sum(folded_log_det(act_norm, permutation))
+        if not is_inverse:
+            matrix, inverse_matrix = inverse_matrix, matrix
+            log_det = -log_det
+        steps = StepSequence(
+            self._factory.coupling_of,
+            self._num_steps,
+            is_inverse=is_inverse,
+            is_looped=not self._unroll and not tf.executing_eagerly(),
+        )
+        tensors = {"shift": act_norm.shift, "matrix": matrix()} | {
+            key: v for key, v in stacked.items() if key.startswith("network/")
+        }
+        if self.memory == "reversible":
+            run = partial(
+                steps.run_reversible, stacked=tensors, undoing_matrix=inverse_matrix
+            )
+        else:
+            run = partial(steps.run, stacked=tensors)
+        z, log_det_of_couplings = apply_to_flat_batch(run, x)
+        num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), x.dtype)
+        return z, log_det_of_couplings + num_pixels * log_det
 
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Initialises the steps in turn, and returns what the batch becomes."""
         if only_new and self.initialized:
             return self.inverse(x)
         x = self._squeeze.inverse(x)
+        standardize = self._factory.standardize
+        if self.networks is None:
+            standardize = tf.function(standardize, autograph=False)  # once for all
+        slices = {key: tf.unstack(variable) for key, variable in self.stacked.items()}
         steps = []
         for k in range(self._num_steps):
-            variables = {
-                key: tf.Variable(value[k]) for key, value in self.stacked.items()
-            }
-            step = self._make_step(variables, k, initialized=tf.Variable(False))
-            x = initialize_bijector(step, x, only_new=False)
-            steps.append(variables)
-        for key, variable in self.stacked.items():
-            variable.assign(tf.stack([step[key] for step in steps]))
+            step = {key: value[k] for key, value in slices.items()}
+            x, found = standardize(x, step, k if self.networks else 0)
+            steps.append(found)
+        for key in steps[0]:
+            self.stacked[key].assign(tf.stack([step[key] for step in steps]))
         self.initialized.assign(True)
         return x
 

@@ -11,7 +11,14 @@ from tfp_glow.bijectors.one_pass import OnePass
 
 tfb = tfp.bijectors
 
-__all__ = ["GlowStep"]
+__all__ = [
+    "GlowStep",
+    "folded_inverse_matrix",
+    "folded_log_det",
+    "folded_matrix",
+    "mix",
+    "unmix",
+]
 
 
 class GlowStep(OnePass):
@@ -88,9 +95,8 @@ class GlowStep(OnePass):
         if isinstance(self.permutation, LUInvertibleConv):
             # Adding the shift to x and not to the product loses no digits to
             # cancellation where a channel's scale is large.
-            scale = tf.exp(self.act_norm.log_scale)
-            matrix = scale[..., tf.newaxis] * self.permutation.matrix()
-            y = mix_channels(x + self.act_norm.shift, matrix)
+            matrix = folded_matrix(self.act_norm, self.permutation)
+            y = mix(x, self.act_norm.shift, matrix)
             log_det = self._folded_log_det(x)
         else:
             h = self.act_norm.inverse(x)
@@ -105,9 +111,8 @@ class GlowStep(OnePass):
         y = self.coupling.forward(z)
         log_det = self.coupling.forward_log_det_jacobian(z, 3)
         if isinstance(self.permutation, LUInvertibleConv):
-            scale = tf.exp(-self.act_norm.log_scale)
-            matrix = self.permutation.inverse_matrix() * scale[..., tf.newaxis, :]
-            x = mix_channels(y, matrix) - self.act_norm.shift
+            matrix = folded_inverse_matrix(self.act_norm, self.permutation)
+            x = unmix(y, self.act_norm.shift, matrix)
             log_det -= self._folded_log_det(z)
         else:
             h = self.permutation.forward(y)
@@ -118,8 +123,7 @@ class GlowStep(OnePass):
 
     def _folded_log_det(self, x: tf.Tensor) -> tf.Tensor:
         """Inverse log-determinant of act-norm and convolution: the same for all x."""
-        log_det = tf.reduce_sum(self.act_norm.log_scale, axis=-1)
-        log_det += tf.reduce_sum(self.permutation.log_diag, axis=-1)
+        log_det = folded_log_det(self.act_norm, self.permutation)
         # Summed as TFP does: of a batch of parameters it is [..., 1, 1].
         return tf.reduce_sum(log_det * tf.ones(tf.shape(x)[-3:-1], x.dtype), [-2, -1])
 
@@ -128,3 +132,40 @@ class GlowStep(OnePass):
         for part in (self.act_norm, self.permutation, self.coupling):
             x = initialize_bijector(part, x, only_new=only_new)
         return x
+
+
+def folded_matrix(
+    act_norm: ActNormBijector, permutation: LUInvertibleConv
+) -> tf.Tensor:
+    """`diag(scale) W`, `[..., C, C]`: what `mix` multiplies by."""
+    return tf.exp(act_norm.log_scale)[..., tf.newaxis] * permutation.matrix()
+
+
+def folded_inverse_matrix(
+    act_norm: ActNormBijector, permutation: LUInvertibleConv
+) -> tf.Tensor:
+    """The inverse of `folded_matrix`, `[..., C, C]`: what `unmix` multiplies by."""
+    scale = tf.exp(-act_norm.log_scale)
+    return permutation.inverse_matrix() * scale[..., tf.newaxis, :]
+
+
+def folded_log_det(
+    act_norm: ActNormBijector, permutation: LUInvertibleConv
+) -> tf.Tensor:
+    """Logarithm of `folded_matrix`'s absolute determinant, `[...]`."""
+    log_det = tf.reduce_sum(act_norm.log_scale, axis=-1)
+    return log_det + tf.reduce_sum(permutation.log_diag, axis=-1)
+
+
+def mix(x: tf.Tensor, shift: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Act-norm and permutation, image to latent.
+
+    Adding the shift to x and not to the product loses no digits to cancellation where a
+    channel's scale is large.
+    """
+    return mix_channels(x + shift, matrix)
+
+
+def unmix(y: tf.Tensor, shift: tf.Tensor, inverse_matrix: tf.Tensor) -> tf.Tensor:
+    """Act-norm and permutation, latent to image: undoes `mix`."""
+    return mix_channels(y, inverse_matrix) - shift

@@ -178,6 +178,26 @@ class LUInvertibleConv(OnePass):
         }
         return {key: tf.constant(value, dtype) for key, value in parts.items()}
 
+    @staticmethod
+    def of_permutation(permutation: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Parameters with which this bijector's `W` is a permutation matrix.
+
+        Args:
+            permutation: `[..., channels, channels]`.
+
+        Returns:
+            A dictionary of the constructor's five parameters.
+        """
+        triangle = tf.zeros_like(permutation)
+        zeros = tf.zeros_like(permutation[..., 0])
+        return {
+            "lower": triangle,
+            "upper": triangle,
+            "log_diag": zeros,
+            "sign": tf.ones_like(zeros),
+            "permutation": permutation,
+        }
+
     @classmethod
     def _parameter_properties(
         cls, dtype: tf.DType, num_classes: int | None = None

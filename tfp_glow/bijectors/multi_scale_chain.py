@@ -209,14 +209,15 @@ class MultiScaleChain(OnePass):
         self, x: tf.Tensor, *, only_new: bool, **kwargs: dict[str, object]
     ) -> tf.Tensor:
         """Initialises level by level, and returns what the batch becomes."""
-        h = x
+        finished = []
         for i, parts in enumerate(self._parts()):
             for part in parts:
                 part_kwargs = kwargs.get(part.name, {})
-                h = initialize_bijector(part, h, only_new=only_new, **part_kwargs)
+                x = initialize_bijector(part, x, only_new=only_new, **part_kwargs)
             if i < len(self.split_priors):
-                h, _ = tf.split(h, 2, axis=-1)  # [..., h, w, c / 2]
-        return self._inverse_and_log_det(x, **kwargs)[0]
+                x, half = tf.split(x, 2, axis=-1)  # [..., h, w, c / 2]
+                finished.append(_flatten(half))
+        return tf.concat([*finished, _flatten(x)], axis=-1)  # [..., H W C]
 
     def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
         return x_shape[:-3].concatenate([prod(self._event_shape)])

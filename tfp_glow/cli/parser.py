@@ -25,6 +25,8 @@ examples:
 where an error comes from.
 """
 
+_PRECISIONS = ["float32", "float64", "mixed_bfloat16"]
+
 
 class _Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors say what a misspelled word may have been."""
@@ -93,7 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_limit(evaluate, "measure on the first N images only")
     evaluate.add_argument(
         "--dtype",
-        choices=["float32", "float64"],
+        choices=_PRECISIONS,
         help="precision of the computation (default: that of the run)",
     )
     _add_seed(evaluate, "of the noise")
@@ -246,6 +248,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--scale",
         metavar="NAME",
         help="sigmoid, openai/glow's, or bounded, so that samples do not explode",
+    )
+    model.add_argument(
+        "--dtype",
+        choices=_PRECISIONS,
+        help="mixed_bfloat16: coupling networks in bfloat16 (default: float32)",
+    )
+    model.add_argument(
+        "--memory",
+        choices=["auto", "stored", "reversible"],
+        help="reversible: activations are rebuilt and not stored, so that a deep "
+        "model fits; auto, the default, chooses by what the machine has",
     )
     model.add_argument(
         "--num-bits",

@@ -49,6 +49,8 @@ _MODEL_OPTIONS = (
     "coupling",
     "permutation",
     "scale",
+    "dtype",
+    "memory",
     "weight_y",
 )
 

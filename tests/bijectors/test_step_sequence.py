@@ -1,0 +1,383 @@
+"""Steps in a loop or not, stored or rebuilt: the same values, the same gradients."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import CASES, Dense, glow, perturb, sequential
+
+import tfp_glow as tfg
+from tfp_glow.bijectors import GlowLevel
+
+DIRECTIONS = ["inverse", "forward"]
+COUPLINGS = ["affine", "additive"]
+
+
+def make_level(memory, *, unroll, dtype=tf.float64, **arguments):
+    level = GlowLevel(
+        1,
+        num_steps=3,
+        hidden_channels=4,
+        memory=memory,
+        unroll=unroll,
+        dtype=dtype,
+        seed=0,
+        **arguments,
+    )
+    perturb(level)
+    return level
+
+
+def value_and_gradients(level, direction, x, *, compiled=True):
+    """Of something on which every output of the level has another influence."""
+    variables = list(level.trainable_variables)
+
+    def evaluate(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = getattr(level, direction)(x)
+            log_det = getattr(level, f"{direction}_log_det_jacobian")(x, 3)
+            weights = tf.reshape(tf.range(tf.size(y), dtype=y.dtype) + 1.0, tf.shape(y))
+            value = tf.reduce_sum(tf.sin(weights) * y**2)
+            value += tf.reduce_sum(log_det * tf.constant([1.0, -2.0, 3.0], y.dtype))
+        return value, tape.gradient(value, [x, *variables])
+
+    return (tf.function(evaluate, jit_compile=False) if compiled else evaluate)(x)
+
+
+def assert_same(expected, actual, tolerance):
+    np.testing.assert_allclose(actual[0], expected[0], rtol=tolerance)
+    for one, other in zip(expected[1], actual[1], strict=True):
+        largest = np.max(np.abs(one))
+        assert largest > 0
+        assert np.max(np.abs(one - other)) <= tolerance * largest
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("coupling", COUPLINGS)
+@pytest.mark.parametrize("permutation", ["invertible_conv", "shuffle", "reverse"])
+@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "looped"])
+@pytest.mark.parametrize("compiled", [True, False], ids=["graph", "eager"])
+def test_reversible_gradients_are_the_stored_ones(
+    direction, coupling, permutation, unroll, compiled
+):
+    kwargs = {"coupling": coupling, "permutation": permutation}
+    stored = make_level("stored", unroll=True, **kwargs)
+    reversible = make_level("reversible", unroll=unroll, **kwargs)
+    case = CASES["level"]
+    x = case.x(3) if direction == "inverse" else tf.reshape(case.x(3), [3, 2, 2, 4])
+    expected = value_and_gradients(stored, direction, x)
+    actual = value_and_gradients(reversible, direction, x, compiled=compiled)
+    assert_same(expected, actual, 1e-9)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("memory", ["stored", "reversible"])
+def test_a_loop_is_the_steps_one_after_another(direction, memory):
+    """Its graph is that of one step: gradients of stacked parameters included."""
+    unrolled, looped = (make_level(memory, unroll=unroll) for unroll in (True, False))
+    x = CASES["level"].x(3)
+    if direction == "forward":
+        x = tf.reshape(x, [3, 2, 2, 4])
+    expected = value_and_gradients(unrolled, direction, x)
+    assert_same(expected, value_and_gradients(looped, direction, x), 1e-12)
+
+
+def test_leading_dimensions_and_unknown_sizes():
+    level = make_level("reversible", unroll=False)
+    x = CASES["level"].x(2, 3)
+    specification = tf.TensorSpec([None, None, None, None, 1], tf.float64)
+
+    @tf.function(input_signature=[specification])
+    def evaluate(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_det = level.inverse_log_det_jacobian(x, 3)
+            value = tf.reduce_sum(level.inverse(x) ** 3)
+        return log_det, tape.gradient(value, x)
+
+    log_det, gradient = evaluate(x)
+    assert log_det.shape == [2, 3]
+    flat_log_det, flat_gradient = evaluate(tf.reshape(x, [1, 6, 4, 4, 1]))
+    np.testing.assert_allclose(tf.reshape(log_det, [6]), flat_log_det[0])
+    np.testing.assert_allclose(tf.reshape(gradient, [6, 4, 4, 1]), flat_gradient[0])
+
+
+@pytest.mark.parametrize("output", ["value", "log_det"])
+def test_gradient_of_one_output_alone(output):
+    gradients = []
+    for memory in ("stored", "reversible"):
+        level = make_level(memory, unroll=False)
+        x = CASES["level"].x(3)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            z, log_det = level.inverse(x), level.inverse_log_det_jacobian(x, 3)
+            target = tf.reduce_sum(z**2 if output == "value" else log_det)
+        gradients.append(tape.gradient(target, x))
+    np.testing.assert_allclose(*gradients, rtol=1e-9)
+
+
+def shared_network(_, channels_out):
+    """The same module for every step: its gradients add up."""
+    return _SHARED.setdefault(channels_out, Dense(2, channels_out, tf.float64, 0))
+
+
+_SHARED: dict = {}
+
+
+def frozen_network(_, channels_out):
+    network = sequential(channels_out, tf.float64, 0)
+    network.build([None, 2, 2, 2])
+    network.layers[0].trainable = False
+    return network
+
+
+@pytest.mark.parametrize(
+    "network_fn",
+    [lambda _, out: sequential(out, tf.float64, 0), shared_network, frozen_network],
+    ids=["keras", "shared", "frozen"],
+)
+@pytest.mark.parametrize("compiled", [True, False], ids=["graph", "eager"])
+def test_gradients_of_a_user_s_networks(network_fn, compiled):
+    x = CASES["level"].x(3)
+    results = []
+    for memory in ("stored", "reversible"):
+        level = make_level(memory, unroll=None, network_fn=network_fn)
+        for variable, k in zip(level.variables, range(1000), strict=False):
+            if variable.dtype == tf.float64 and variable.trainable:
+                variable.assign(tf.zeros_like(variable) + 0.01 * (k % 7 + 1))
+        results.append(value_and_gradients(level, "inverse", x, compiled=compiled))
+    assert_same(*results, 1e-9)
+
+
+def test_second_derivatives_are_refused_where_nothing_is_stored():
+    def second(memory):
+        level = make_level(memory, unroll=False)
+        x = CASES["level"].x(3)
+
+        @tf.function
+        def evaluate(x):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    value = tf.reduce_sum(level.inverse(x) ** 3)
+                first = inner.gradient(value, x)
+            return outer.gradient(first, x)
+
+        return evaluate(x)
+
+    assert np.all(np.isfinite(second("stored")))
+    with pytest.raises(NotImplementedError, match='.*first deriv.*`memory`="stored"'):
+        second("reversible")
+
+
+def test_nested_tapes_of_first_derivatives():
+    level = make_level("reversible", unroll=False)
+    x = CASES["level"].x(3)
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            value = tf.reduce_sum(level.inverse(x) ** 2)
+        other = 2.0 * value
+    expected = inner.gradient(value, x)
+    np.testing.assert_allclose(outer.gradient(other, x), 2.0 * expected)
+    np.testing.assert_allclose(outer.gradient(value, x), expected)
+
+
+@pytest.mark.parametrize("memory", ["stored", "reversible"])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_xla_equals_eager(memory, dtype):
+    level = make_level(memory, unroll=False, dtype=dtype)
+    x = CASES["level"].x(3, dtype=dtype)
+    variables = list(level.trainable_variables)
+
+    @tf.function(jit_compile=True)
+    def compiled(x):
+        with tf.GradientTape() as tape:
+            z = level.inverse(x)
+            value = tf.reduce_sum(z**2) + tf.reduce_sum(
+                level.inverse_log_det_jacobian(x, 3)
+            )
+        return value, tape.gradient(value, variables)
+
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(level.inverse(x) ** 2) + tf.reduce_sum(
+            level.inverse_log_det_jacobian(x, 3)
+        )
+    expected = value, tape.gradient(value, variables)
+    assert_same(expected, compiled(x), 1e-4 if dtype == tf.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("memory", ["stored", "reversible"])
+def test_graph_and_variables_do_not_grow_with_steps(memory):
+    """With gradients, Keras's optimiser and its moving average."""
+
+    def count(num_steps):
+        bijector = tfg.Glow(
+            [4, 4, 1],
+            num_levels=1,
+            num_steps=num_steps,
+            hidden_channels=4,
+            memory=memory,
+            unroll=False,
+        )
+        variables = list(bijector.trainable_variables)
+        optimizer = keras.optimizers.Adamax(use_ema=True)
+        optimizer.build(variables)
+        distribution = tfg.glow_distribution(bijector)
+
+        @tf.function
+        def step(x):
+            with tf.GradientTape() as tape:
+                loss = -tf.reduce_mean(distribution.log_prob(x))
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            return loss
+
+        graph = step.get_concrete_function(tf.zeros([2, 4, 4, 1])).graph.as_graph_def()
+        nodes = sum(len(f.node_def) for f in graph.library.function) + len(graph.node)
+        return nodes, len(optimizer.variables)
+
+    assert count(5) == count(9)
+
+
+def stored_activations(memory, num_steps):
+    """Bytes of what one forward pass hands to its backward pass."""
+    level = GlowLevel(
+        1,
+        num_steps=num_steps,
+        hidden_channels=16,
+        memory=memory,
+        unroll=True,
+        seed=0,
+    )
+    x = tf.zeros([8, 16, 16, 1])
+    function = tf.function(
+        lambda x: (level.inverse(x), level.inverse_log_det_jacobian(x, 3))
+    ).get_concrete_function(x)
+    forward, _ = function._delayed_rewrite_functions.forward_backward()
+    parameters = {tuple(v.shape[1:]) for v in level.stacked.values()}
+    return sum(
+        output.shape.num_elements() * output.dtype.size
+        for output in forward.function_type.flat_outputs
+        if output.shape.is_fully_defined()
+        and output.dtype.is_floating
+        and tuple(output.shape) not in parameters
+        and output.shape.rank == 4
+        and output.shape[0] == 8
+    )
+
+
+def test_reversible_keeps_no_activations_of_its_steps():
+    few, many = (stored_activations("reversible", k) for k in (2, 6))
+    assert few == many
+    assert stored_activations("stored", 6) > 2.5 * stored_activations("stored", 2)
+
+
+def test_a_step_s_network_is_evaluated_once_more_in_the_backward_pass():
+    calls = []
+
+    class Counted(Dense):
+        def __call__(self, x):
+            calls.append(x)
+            return super().__call__(x)
+
+    level = (
+        make_level(
+            "reversible",
+            unroll=None,
+            network_fn=lambda _, out: Counted(2, out, x.dtype, 0),
+        )
+        if False
+        else None
+    )
+    del level
+    x = CASES["level"].x(3)
+    level = make_level(
+        "reversible",
+        unroll=None,
+        network_fn=lambda channels, out: Counted(channels, out, tf.float64, 0),
+    )
+    calls.clear()
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = tf.reduce_sum(level.inverse(x))
+    assert len(calls) == 3
+    tape.gradient(value, x)
+    assert len(calls) == 6
+
+
+def noisy(kind):
+    """Networks that are no function of their input."""
+    if kind == "dropout":
+
+        class Dropout(tf.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = keras.layers.Dropout(0.5)
+
+            def __call__(self, x):
+                # Zero at the start, as a flow's network should be: two calls agree.
+                return 0.0 * self.layer(tf.concat([x, x], -1), training=True)
+
+        return Dropout()
+    if kind == "random":
+        return lambda x: tf.concat([x, x], -1) + tf.random.normal([])
+
+    class Counter(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.count = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+
+        def __call__(self, x):
+            return tf.concat([x, x], -1) * self.count.assign_add(1.0)
+
+    return Counter()
+
+
+@pytest.mark.parametrize("kind", ["dropout", "random", "counter"])
+def test_networks_that_are_no_functions_are_found(kind):
+    def network_fn(_, channels_out):
+        network = noisy(kind)
+        return network
+
+    dtype = tf.float32 if kind == "random" else tf.float64
+    make = {"network_fn": network_fn, "dtype": dtype}
+    with pytest.raises(ValueError, match='.*must be a function of its input.*"stored"'):
+        make_level("reversible", unroll=None, **make)
+    assert make_level("stored", unroll=None, **make).memory == "stored"
+
+
+def test_a_network_with_dropout_that_keras_does_not_apply_is_a_function():
+    network = keras.Sequential(
+        [
+            keras.layers.Conv2D(4, 3, padding="same", dtype="float64"),
+            keras.layers.Dropout(0.5, dtype="float64"),
+        ]
+    )
+    level = make_level("reversible", unroll=None, network_fn=lambda *_: network)
+    assert level.memory == "reversible"
+
+
+@pytest.mark.parametrize("memory", ["stored", "reversible"])
+def test_bfloat16_networks_leave_the_rest_in_float32(memory):
+    precise = glow(tf.float32, 0, memory=memory, num_steps=6)
+    mixed = glow(tf.float32, 0, memory=memory, num_steps=6, network_dtype=tf.bfloat16)
+    for bijector in (precise, mixed):
+        perturb(bijector)
+        assert {v.dtype for v in bijector.trainable_variables} == {tf.float32}
+    x = CASES["glow"].x(8, dtype=tf.float32)
+
+    @tf.function
+    def evaluate(bijector, x):
+        z = bijector.inverse(x)
+        return z, bijector.inverse_log_det_jacobian(x, 3)
+
+    expected, (z, log_det) = evaluate(precise, x), evaluate(mixed, x)
+    assert z.dtype == log_det.dtype == tf.float32
+    error = np.abs(z - expected[0]).max()
+    assert 1e-5 < error < 0.1  # another precision, and no more than that
+    np.testing.assert_allclose(log_det, expected[1], atol=0.2)
+    # What is rounded is the network's work alone: the way back has the same networks.
+    np.testing.assert_allclose(mixed.forward(tf.identity(z)), x, atol=0.05)

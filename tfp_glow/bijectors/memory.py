@@ -1,0 +1,128 @@
+"""What training may keep in memory: an estimate, and a choice by what there is."""
+
+import logging
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import tensorflow as tf
+
+__all__ = ["MEMORY", "choose_memory", "device_bytes", "stored_bytes_per_image"]
+
+MEMORY = ("auto", "reversible", "stored")
+
+_LOG = logging.getLogger("tfp_glow")
+
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+_SHARE = 0.5
+"""Of the memory that stored activations may take: there are parameters and data too."""
+
+
+def stored_bytes_per_image(
+    level_shapes: Sequence[tuple[int, int, int]],
+    *,
+    num_steps: int,
+    hidden_channels: int,
+    dtype: tf.DType,
+    network_dtype: tf.DType,
+) -> int:
+    """Roughly what `memory="stored"` keeps of an image for the backward pass.
+
+    In each step that is two hidden layers of the coupling network, and about six
+    tensors of the size of the image.
+
+    Args:
+        level_shapes: `(H, W, C)` of the image in the steps of each level.
+        num_steps: Steps of a level.
+        hidden_channels: Width of the coupling networks.
+        dtype: Of the image.
+        network_dtype: Of the hidden layers.
+
+    Returns:
+        Bytes.
+
+    Example:
+        >>> stored_bytes_per_image(
+        ...     [(16, 16, 12)],
+        ...     num_steps=2,
+        ...     hidden_channels=512,
+        ...     dtype=tf.float32,
+        ...     network_dtype=tf.float32,
+        ... )
+        2244608
+    """
+    return sum(
+        height
+        * width
+        * num_steps
+        * (2 * hidden_channels * network_dtype.size + 6 * channels * dtype.size)
+        for height, width, channels in level_shapes
+    )
+
+
+def device_bytes() -> int | None:
+    """Memory of the device that trains: the smallest GPU's, else the machine's.
+
+    A container's limit counts. None for a GPU of which nothing is known.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return _gpu_bytes()
+    total = psutil.virtual_memory().total
+    for file in _CONTAINER_LIMITS:
+        try:
+            total = min(total, int(file.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return total
+
+
+def choose_memory(bytes_per_image: int, batch_size: int) -> str:
+    """Chooses how to train, and says so in the log `tfp_glow`.
+
+    Args:
+        bytes_per_image: What `stored_bytes_per_image` returned.
+        batch_size: Images in a batch, on one device.
+
+    Returns:
+        `"stored"` where activations take at most half of the device's memory, or where
+        that is not known, else `"reversible"`.
+    """
+    needed, available = bytes_per_image * batch_size, device_bytes()
+    fits = available is None or needed <= _SHARE * available
+    choice = "stored" if fits else "reversible"
+    has = "of unknown memory" if available is None else f"with {_gigabytes(available)}"
+    _LOG.log(
+        logging.INFO if fits else logging.WARNING,
+        '`memory`="auto" is %r: for batches of %d images, stored activations would '
+        "take about %s, on a device %s.%s",
+        choice,
+        batch_size,
+        _gigabytes(needed),
+        has,
+        "" if fits else " A step takes about a third longer so.",
+    )
+    return choice
+
+
+def _gpu_bytes() -> int | None:
+    """What `nvidia-smi` says, the least of all GPUs; TensorFlow does not tell."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(
+            query, capture_output=True, check=True, text=True, timeout=10
+        )
+        return min(int(line) for line in answer.stdout.split()) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"

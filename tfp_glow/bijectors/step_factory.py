@@ -1,0 +1,177 @@
+"""What the steps of a level have in common, and how one is made of its parameters."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow._checks import Parameter
+from tfp_glow.bijectors.act_norm_bijector import ActNormBijector
+from tfp_glow.bijectors.coupling import Coupling
+from tfp_glow.bijectors.glow_additive_coupling import GlowAdditiveCoupling
+from tfp_glow.bijectors.glow_affine_coupling import (
+    GlowAffineCoupling,
+    bounded_log_scale,
+    sigmoid_log_scale,
+)
+from tfp_glow.bijectors.glow_step import GlowStep
+from tfp_glow.bijectors.initialize import initialize_bijector
+from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
+from tfp_glow.networks import GlowNetwork, standardizing_parameters
+
+tfb = tfp.bijectors
+
+__all__ = ["COUPLINGS", "NOT_TRAINED", "PERMUTATIONS", "SCALES", "StepFactory"]
+
+# name: (bijector, network outputs for each channel that changes)
+COUPLINGS = {"affine": (GlowAffineCoupling, 2), "additive": (GlowAdditiveCoupling, 1)}
+SCALES = {"sigmoid": sigmoid_log_scale, "bounded": bounded_log_scale}
+PERMUTATIONS = ("invertible_conv", "shuffle", "reverse")
+
+NOT_TRAINED = ("permutation/sign", "permutation/permutation", "permutation/order")
+"""Parts of a matrix, and the order of a shuffle."""
+
+Parameters = dict[str, Parameter]
+
+
+@dataclass(frozen=True)
+class StepFactory:
+    """Makes steps of flow of their parameters, whose names are paths: part/name.
+
+    Attributes:
+        channels: Channels of the steps.
+        coupling: A name in `COUPLINGS`.
+        permutation: A name in `PERMUTATIONS`.
+        scale: A name in `SCALES`, for affine couplings.
+        networks: Coupling networks with variables of their own, one a step; None where
+            a network's parameters are among the step's.
+        network_dtype: Type that those of the paper compute in.
+        dtype: Type of parameters and images.
+    """
+
+    channels: int
+    _: KW_ONLY
+    coupling: str
+    permutation: str
+    scale: str
+    networks: Sequence[tf.Module] | None
+    network_dtype: tf.DType | None
+    dtype: tf.DType
+
+    def initial_parameters(
+        self, hidden_channels: int, rng: np.random.Generator
+    ) -> dict[str, tf.Tensor]:
+        """Initial values of one step."""
+        channels, dtype = self.channels, self.dtype
+        parts = {
+            "act_norm": {
+                "shift": tf.zeros([channels], dtype),
+                "raw_log_scale": tf.zeros([channels], dtype),
+            }
+        }
+        if self.permutation == "invertible_conv":
+            parts["permutation"] = LUInvertibleConv.initial_parameters(
+                channels, rng=rng, dtype=dtype
+            )
+        elif self.permutation == "shuffle":
+            parts["permutation"] = {
+                "order": tf.constant(rng.permutation(channels), tf.int32)
+            }
+        if self.networks is None:
+            parts["network"] = GlowNetwork.initial_parameters(
+                channels // 2,
+                channels // 2 * COUPLINGS[self.coupling][1],
+                hidden_channels=hidden_channels,
+                rng=rng,
+                dtype=dtype,
+            )
+        return {
+            f"{part}/{key}": value
+            for part, values in parts.items()
+            for key, value in values.items()
+        }
+
+    def step(self, parameters: Parameters, k: int) -> GlowStep:
+        """Step k."""
+        parts = _parts(parameters)
+        if self.permutation == "invertible_conv":
+            permutation = LUInvertibleConv(self.channels, **parts["permutation"])
+        else:
+            # The paper's direction, z[c] = x[order[c]], is `Permute.forward`.
+            order = parts["permutation"].get("order", np.arange(self.channels)[::-1])
+            permutation = tfb.Invert(tfb.Permute(order))
+        return GlowStep(
+            ActNormBijector(self.channels, **parts["act_norm"]),
+            permutation,
+            self.coupling_of(parameters, k),
+        )
+
+    def coupling_of(self, parameters: Parameters, k: int | tf.Tensor) -> Coupling:
+        """Step k's coupling."""
+        channels_in = self.channels // 2
+        make_coupling, channels_per_changed = COUPLINGS[self.coupling]
+        network = (
+            GlowNetwork(
+                channels_in,
+                channels_in * channels_per_changed,
+                parameters=_parts(parameters)["network"],
+                compute_dtype=self.network_dtype,
+            )
+            if self.networks is None
+            else self.networks[k]
+        )
+        kwargs = {"network": network, "dtype": self.dtype}
+        if self.coupling == "affine":
+            kwargs["log_scale_fn"] = SCALES[self.scale]
+        return make_coupling(self.channels, **kwargs)
+
+    def mixing(
+        self, stacked: dict[str, tf.Tensor], num_steps: int
+    ) -> tuple[ActNormBijector, LUInvertibleConv]:
+        """Act-norms and permutations of all steps, as two batches of bijectors."""
+        parts = _parts(stacked)
+        if self.permutation != "invertible_conv":
+            reverse = np.tile(np.arange(self.channels)[::-1], [num_steps, 1])
+            order = parts["permutation"].get("order", reverse)  # z[c] = x[order[c]]
+            matrix = tf.one_hot(order, self.channels, axis=1, dtype=self.dtype)
+            parts["permutation"] = LUInvertibleConv.of_permutation(matrix)
+        return (
+            ActNormBijector(self.channels, **parts["act_norm"]),
+            LUInvertibleConv(self.channels, **parts["permutation"]),
+        )
+
+    def standardize(
+        self, x: tf.Tensor, parameters: dict[str, tf.Tensor], k: int
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Data-dependent initialisation of step k.
+
+        Args:
+            x: A batch, `[B, H, W, C]`.
+            parameters: The step's.
+            k: Its number.
+
+        Returns:
+            What the batch becomes, and the parameters with which each act-norm
+            standardises it.
+        """
+        shift, raw_log_scale = standardizing_parameters(x)
+        found = {"act_norm/shift": shift, "act_norm/raw_log_scale": raw_log_scale}
+        step = self.step(parameters | found, k)
+        y = step.permutation.inverse(step.act_norm.inverse(x))
+        if self.networks is not None:
+            return initialize_bijector(step.coupling, y, only_new=False), found
+        y_a, _ = tf.split(y, 2, axis=-1)
+        of_network = step.coupling.network.standardizing_parameters(y_a)
+        found |= {f"network/{key}": value for key, value in of_network.items()}
+        return self.coupling_of(parameters | found, k).inverse(y), found
+
+
+def _parts(parameters: Parameters) -> dict[str, Parameters]:
+    """Parameters by the part of a step that they belong to."""
+    parts: dict[str, Parameters] = {"permutation": {}, "network": {}}
+    for path, value in parameters.items():
+        part, key = path.split("/")
+        parts.setdefault(part, {})[key] = value
+    return parts
