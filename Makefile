@@ -5,12 +5,13 @@ PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
 TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: help quickstart test constraints clean
+.PHONY: help quickstart test benchmarks constraints clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -26,6 +27,11 @@ test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 15 minutes
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py --write || exit 1; \
+	done
 
 constraints: ## Write constraints.txt anew from setup.py (with PYTHON=python3.11)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
@@ -60,4 +66,9 @@ clean: ## Remove the environment, builds and caches, but no runs
 .venv/installed-dev: .venv/created $(DEPENDENCIES)
 	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
 	$(PIP_INSTALL) -e '.[dev]'
+	@touch .venv/installed $@
+
+.venv/installed-benchmarks: .venv/created $(DEPENDENCIES)
+	@echo "Installing tfp_glow and PyTorch into .venv: gigabytes, this takes minutes."
+	$(PIP_INSTALL) -e '.[benchmarks]'
 	@touch .venv/installed $@

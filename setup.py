@@ -24,6 +24,7 @@ CORE = [
     "keras>=3.10,<3.16",
     "matplotlib>=3.8,<3.12",
     "numpy>=1.26,<2.5",
+    "psutil>=5.9,<8",  # how much memory there is
     "scikit-learn>=1.4,<1.10",
     "tensorboard>=2.18,<2.22",  # the Keras callback; TensorFlow 2.21 omits it
     "tensorflow>=2.18,<2.22",
@@ -33,6 +34,11 @@ DATA = [
     "importlib_resources>=6.4,<8",  # imported by TFDS, which does not declare it
     "scikit-image>=0.22,<0.27",
     "tensorflow-datasets>=4.9.7,<4.10",
+]
+BENCHMARKS = [
+    *DATA,
+    "normflows>=1.7.3,<2",  # the peer on PyTorch
+    "torch>=2.6,<3",
 ]
 DEV = [
     *DATA,
@@ -55,7 +61,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
     install_requires=CORE,
-    extras_require={"data": DATA, "dev": DEV},
+    extras_require={"benchmarks": BENCHMARKS, "data": DATA, "dev": DEV},
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",
     classifiers=[

@@ -63,7 +63,7 @@ def _edge_map(
 
     rows = is_outside(height)[:, tf.newaxis, :, tf.newaxis]
     taps = rows | is_outside(width)[tf.newaxis, :, tf.newaxis, :]  # [H, W, 3, 3]
-    return tf.tensordot(tf.cast(taps, kernel.dtype), kernel[:, :, 0], 2)
+    return tf.tensordot(tf.cast(taps, kernel.dtype), tf.squeeze(kernel, axis=2), 2)
 
 
 def _conv(

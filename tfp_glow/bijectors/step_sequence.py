@@ -240,6 +240,9 @@ class StepSequence:
             body,
             (tf.constant(0), carried, {k: _array(v) for k, v in outputs_like.items()}),
             maximum_iterations=self.num_steps,
+            # The next step's work would begin before the gradients of this one's
+            # parameters are done, and this one's activations have to wait for them.
+            parallel_iterations=1,
         )
         return carried, {key: array.stack() for key, array in arrays.items()}
 

@@ -1,0 +1,210 @@
+"""Runs contenders in processes of their own, in turn, and makes tables of medians."""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = [
+    "Contender",
+    "Median",
+    "at_most",
+    "bar_table",
+    "has_normflows",
+    "make_parser",
+    "measure",
+    "report",
+    "table",
+]
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to measure.
+
+    Attributes:
+        build: `"module:function"` in this folder, which returns a `Subject`.
+        arguments: Of that function.
+        python: Interpreter that has what the module imports.
+        rounds: In how many rounds it takes part, at most.
+    """
+
+    build: str
+    arguments: dict = field(default_factory=dict)
+    python: str = sys.executable
+    rounds: int = 1000
+
+
+class Median(dict):
+    """What the worker prints, the median over the rounds of each number."""
+
+    def __init__(self, runs: Sequence[dict]) -> None:
+        """Takes what each round has given."""
+        super().__init__(
+            {
+                key: value
+                if isinstance(value, dict)
+                else statistics.median(run[key] for run in runs)
+                for key, value in runs[0].items()
+            }
+        )
+
+
+def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="processes of each contender"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small model once: a try of the script"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write the table into README.md too"
+    )
+    return parser
+
+
+def has_normflows(python: str) -> bool:
+    """Whether an interpreter finds normflows; says what to do where it does not."""
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('normflows') is None)"
+    found = subprocess.run([python, "-c", code], check=False).returncode == 0
+    if not found:
+        print(
+            f"{python} has no normflows, which is left out: pip install "
+            "'.[benchmarks]', or name an interpreter that has it, --torch-python PATH.",
+            file=sys.stderr,
+        )
+    return found
+
+
+def measure(
+    contenders: dict[Hashable, Contender],
+    *,
+    rounds: int,
+    calls: int = 1,
+    warm_up: int = 0,
+) -> dict[Hashable, Median]:
+    """Runs all contenders one after another, and that as often as there are rounds.
+
+    Args:
+        contenders: By the names of their rows.
+        rounds: Processes of each.
+        calls: Calls in a process that are timed.
+        warm_up: Calls before those, the first apart.
+
+    Returns:
+        The medians, by the same names, in the same order.
+    """
+    runs = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name, contender in contenders.items():
+            if number < contender.rounds:
+                run = run_worker(contender, calls=calls, warm_up=warm_up)
+                runs[name].append(run)
+                print(f"round {number + 1}, {name}: {_brief(run)}", file=sys.stderr)
+    return {name: Median(found) for name, found in runs.items()}
+
+
+def run_worker(contender: Contender, *, calls: int, warm_up: int) -> dict:
+    """Measures a contender once, in a fresh process."""
+    process = subprocess.run(
+        worker_command(contender, calls=calls, warm_up=warm_up),
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise RuntimeError(f"{contender} failed:\n{process.stderr[-3000:]}")
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def worker_command(contender: Contender, *, calls: int, warm_up: int) -> list[str]:
+    """The command that measures a contender."""
+    task = {
+        "build": contender.build,
+        "arguments": contender.arguments,
+        "calls": calls,
+        "warm_up": warm_up,
+    }
+    return [contender.python, str(FOLDER / "worker.py"), json.dumps(task)]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; numbers with three digits."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def at_most(what: str, measured: float, bar: float) -> list[str]:
+    """A row of `bar_table`: a ratio that should not be larger."""
+    verdict = "yes" if measured <= bar else "no"
+    return [what, f"{measured:.2f}x", f"at most {bar:.2f}x", verdict]
+
+
+def bar_table(rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table of what was aimed at."""
+    return table(["ratio", "measured", "aim", "reached"], rows)
+
+
+def report(
+    name: str, tables: Sequence[str], medians: Sequence[Median], *, write: bool
+) -> None:
+    """Prints tables and what they were measured on; writes them into README.md.
+
+    Args:
+        name: Of the markers there, `<!-- begin NAME -->` and `<!-- end NAME -->`.
+        tables: In Markdown.
+        medians: Of which the versions are taken.
+        write: Whether to write.
+    """
+    text = "\n\n".join([*tables, _provenance(medians)])
+    print(text)
+    if write:
+        readme = FOLDER / "README.md"
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{readme} has no lines `{begin.strip()}` and `{end}`.")
+        readme.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+
+
+def _provenance(medians: Sequence[Median]) -> str:
+    """One line; says so where other processes had so much that it spoils figures."""
+    versions = {k: v for median in medians for k, v in median["versions"].items()}
+    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
+    cores = len(os.sched_getaffinity(0))
+    others = max(median["cores_of_others"] for median in medians)
+    warning = "" if others < 0.1 else f" Others kept up to {others:.1f} cores busy."
+    today = datetime.date.today().isoformat()
+    return f"{_processor()}, {cores} cores, {today}; {libraries}.{warning}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.machine()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _brief(run: dict) -> str:
+    return ", ".join(
+        f"{key} {_cell(value)}" for key, value in run.items() if key != "versions"
+    )

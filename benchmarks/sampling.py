@@ -1,0 +1,107 @@
+"""What does a sample cost?
+
+Seconds of a call under `tf.function` after warm-up, and from the start of a process to
+the end of its first call. Nothing is trained, and no coupling's cost depends on that.
+
+    python benchmarks/sampling.py
+"""
+
+from harness import (
+    Contender,
+    Median,
+    at_most,
+    bar_table,
+    make_parser,
+    measure,
+    report,
+    table,
+)
+
+SHAPE = {
+    "event_shape": [32, 32, 3],
+    "num_levels": 3,
+    "num_steps": 32,
+    "hidden_channels": 512,
+    "batch_size": 16,
+}
+# The model of the paper's samples of 256 x 256; on a GPU one took 130 ms.
+LARGE_SHAPE = {
+    "event_shape": [256, 256, 3],
+    "num_levels": 6,
+    "num_steps": 32,
+    "hidden_channels": 512,
+    "batch_size": 1,
+    "coupling": "additive",
+}
+PAPER_SECONDS = 0.13
+FLOAT32, MIXED = "tfp_glow", "tfp_glow, bfloat16 networks"
+TFB, LARGE = "tfb.Glow", "tfp_glow, 256 x 256 x 3, 6 x 32 additive, batch 1"
+
+
+def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
+    """All contenders, by the names of their rows."""
+    ours = "contenders:sample_tfp_glow"
+    return {
+        FLOAT32: Contender(ours, shape),
+        MIXED: Contender(ours, {**shape, "mixed": True}),
+        TFB: Contender("contenders:sample_tfb_glow", shape),
+        LARGE: Contender(ours, large_shape, rounds=1),
+    }
+
+
+def aims(found: dict[str, Median]) -> str:
+    """What was aimed at."""
+    cpu = {name: row["cpu_seconds"] for name, row in found.items()}
+    first = {name: row["first_seconds"] for name, row in found.items()}
+    return bar_table(
+        [
+            at_most(f"{FLOAT32} / {TFB}, CPU", cpu[FLOAT32] / cpu[TFB], 0.85),
+            at_most(f"{MIXED} / {TFB}, CPU", cpu[MIXED] / cpu[TFB], 0.60),
+            at_most(
+                f"{FLOAT32} / {TFB}, first sample", first[FLOAT32] / first[TFB], 0.40
+            ),
+        ]
+    )
+
+
+def main() -> None:
+    """Measures all and prints two tables."""
+    arguments = make_parser(__doc__, rounds=2).parse_args()
+    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 10
+    if arguments.quick:
+        shape, large_shape = ({**s, "num_steps": 2} for s in (shape, large_shape))
+        rounds, calls = 1, 3
+    contenders = make_contenders(shape, large_shape)
+    found = measure(contenders, rounds=rounds, calls=calls, warm_up=2)
+    costs = table(
+        [
+            "contender",
+            "CPU s a call",
+            "wall s a call",
+            "end of first call, s",
+            "peak MB",
+            "parameters",
+        ],
+        [
+            [
+                name,
+                row["cpu_seconds"],
+                row["wall_seconds"],
+                row["first_seconds"],
+                row["peak_megabytes"],
+                row["num_parameters"],
+            ]
+            for name, row in found.items()
+        ]
+        + [["the paper's, on a GTX 1080 Ti", "", PAPER_SECONDS, "", "", ""]],
+    )
+    report(
+        "sampling",
+        [costs, aims(found)],
+        list(found.values()),
+        write=arguments.write,
+    )
+
+
+if __name__ == "__main__":
+    main()
