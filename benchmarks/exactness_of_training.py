@@ -95,7 +95,7 @@ def gradients(model: tfg.GlowModel, memory: str, images: np.ndarray) -> list:
     x = tfg.dequantize(images, seed=0)
     x = tf.cast(x, model.glow.dtype)
 
-    @tf.function
+    @tf.function(reduce_retracing=True)
     def evaluate(x: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(model.distribution.log_prob(x))
@@ -105,7 +105,7 @@ def gradients(model: tfg.GlowModel, memory: str, images: np.ndarray) -> list:
 
 
 def print_gradients(model: tfg.GlowModel, images: np.ndarray) -> None:
-    """Largest difference over each variable's largest entry: the worst and the median."""
+    """Largest difference over each variable's largest entry: worst and median."""
     exact = gradients(model.with_dtype("float64"), "stored", images)
     print("| gradients | against | worst variable | median variable | which |")
     print("|---|---|---|---|---|")

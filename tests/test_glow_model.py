@@ -556,3 +556,64 @@ def test_networks_of_ours_from_network_fn_are_initialised():
     assert tfg.bijectors.is_initialized(model.distribution)
     networks = model.glow.levels[0].networks
     assert np.any(networks[1].parameters["shift_1"] != 0)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tfg.GlowModel:
+    return trained(dtype="mixed_bfloat16", memory="reversible")
+
+
+def test_mixed_bfloat16_trains_variables_in_float32(mixed):
+    assert {v.dtype for v in mixed.trainable_variables} == {"float32"}
+    assert mixed.dtype_policy.name == "mixed_bfloat16"
+    before = tfg.GlowModel((8, 8, 1), dtype="mixed_bfloat16", **SMALL)
+    bits = [m.evaluate(images(), verbose=0, return_dict=True) for m in (before, mixed)]
+    assert bits[1]["bits_per_dim"] < bits[0]["bits_per_dim"] - 1.0
+
+
+def test_mixed_bfloat16_gives_nearly_the_bits_of_float32(mixed):
+    precise = mixed.with_dtype("float32")
+    bits, expected = (
+        m.bits_per_dim(images(), seed=0).numpy() for m in (mixed, precise)
+    )
+    assert abs(bits.mean() - expected.mean()) < 0.01
+    assert np.any(bits != expected)
+
+
+def test_mixed_bfloat16_survives_saving_and_export(mixed, tmp_path):
+    mixed.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    assert loaded.glow.memory == "reversible"
+    assert_same_bits(loaded, mixed)
+    mixed.export(tmp_path / "served")
+    served = tf.saved_model.load(tmp_path / "served").signatures["encode"]
+    latents = served(images=tf.constant(images(5)))["latents"]
+    assert latents.dtype == tf.float32
+    np.testing.assert_allclose(latents, mixed.encode(images(5)), atol=1e-5)
+
+
+def test_keras_s_policy_is_the_default():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tfg.GlowModel((8, 8, 1), **SMALL)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.dtype_policy.name == "mixed_bfloat16"
+    network = model.glow.levels[0].steps[0].coupling.network
+    assert network(tf.zeros([1, 4, 4, 2])).dtype == tf.bfloat16
+
+
+def test_summary_says_precision_and_memory(mixed, capsys):
+    mixed.summary()
+    assert "Precision: mixed_bfloat16. Memory: reversible" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [{}, {"num_classes": 3}])
+def test_reversible_training_is_stored_training(arguments):
+    models = [
+        trained(memory=memory, num_steps=6, **arguments)
+        for memory in ("stored", "reversible")
+    ]
+    for one, other in zip(*(m.get_weights() for m in models), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -87,7 +87,7 @@ def test_initial_kernels_have_standard_deviation_of_a_twentieth():
 def test_glow_network_standardises_its_hidden_layers():
     network = perturbed(GlowNetwork(2, 3, hidden_channels=5, dtype=tf.float64, seed=0))
     x = random_images(6, 4, 3, 2)
-    found = network.standardizing_parameters(x)
+    found = network.standardize(x)[0]
     assert set(found) == {"shift_1", "raw_log_scale_1", "shift_2", "raw_log_scale_2"}
     p = network.parameters | found
     for i in (1, 2):

@@ -328,8 +328,8 @@ def _policy(dtype: Any) -> keras.DTypePolicy:
     if name not in _PRECISIONS:
         raise ValueError(
             f"`dtype` must be one of {list(_PRECISIONS)}. Received: dtype={name!r}."
-            f"{suggestion(str(name), _PRECISIONS)} Parameters and log-determinants need "
-            "float32, and float16 would need a scaled loss."
+            f"{suggestion(str(name), _PRECISIONS)} Parameters and log-determinants "
+            "need float32, and float16 would need a scaled loss."
         )
     return keras.dtype_policies.get(policy)
 

@@ -58,7 +58,8 @@ def _edge_map(
     """
 
     def is_outside(size: int | tf.Tensor) -> tf.Tensor:
-        position = tf.range(size)[:, tf.newaxis] + [-1, 0, 1]  # [size, 3]
+        positions = np.arange(size) if isinstance(size, int) else tf.range(size)
+        position = positions[:, tf.newaxis] + [-1, 0, 1]  # [size, 3]
         return (position < 0) | (position >= size)
 
     rows = is_outside(height)[:, tf.newaxis, :, tf.newaxis]
@@ -307,7 +308,7 @@ class GlowNetwork(_ParameterModule):
         """Kernels from N(0, 0.05^2), the last layer zero, act-norms the identity."""
 
         def normal(*shape: int) -> tf.Tensor:
-            return tf.constant(rng.normal(scale=0.05, size=shape), dtype)
+            return tf.constant(0.05 * rng.standard_normal(shape, np.float32), dtype)
 
         def zeros(*shape: int) -> tf.Tensor:
             return tf.zeros(shape, dtype)
@@ -334,8 +335,15 @@ class GlowNetwork(_ParameterModule):
             x = tf.nn.relu(x)  # [B, H, W, hidden_channels]
         return _conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])
 
-    def standardizing_parameters(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Act-norm parameters that standardise both hidden layers on a batch."""
+    def standardize(self, x: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Act-norm parameters that standardise both hidden layers on a batch.
+
+        Args:
+            x: The batch, `[B, H, W, channels_in]`.
+
+        Returns:
+            The parameters, and what the network then makes of the batch.
+        """
         p = self._tensors()
         found = {}
         for i in (1, 2):
@@ -346,4 +354,4 @@ class GlowNetwork(_ParameterModule):
             found |= {f"shift_{i}": shift, f"raw_log_scale_{i}": raw_log_scale}
             scale = tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
             x = tf.nn.relu((hidden + shift) * scale)
-        return found
+        return found, _conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])

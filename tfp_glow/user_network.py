@@ -78,7 +78,12 @@ class UserNetwork(tf.Module):
                 f"{y.shape.as_list()}. Change the channels of its last layer."
             )
         self.found_variables = _find_variables(network)
-        known = {id(variable) for variable in self.found_variables}
+        # A tape sees a mirrored variable's copies on each device.
+        known = {
+            id(copy)
+            for variable in self.found_variables
+            for copy in getattr(variable, "values", [variable])
+        }
         lost = [v.name for v in tape.watched_variables() if id(v) not in known]
         if lost:
             raise ValueError(

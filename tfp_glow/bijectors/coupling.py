@@ -157,7 +157,8 @@ class Coupling(OnePass):
         return x, tf.concat([dx_a, dx_b], axis=-1), of_sources
 
     def _evaluate_network(self, x_a: tf.Tensor) -> tf.Tensor:
-        return tf.cast(apply_to_flat_batch(self.network, x_a), x_a.dtype)
+        output = apply_to_flat_batch(self.network, tf.cast(x_a, self.dtype))
+        return tf.cast(output, x_a.dtype)
 
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Sets the network's act-norms from a batch, and returns what it becomes."""
@@ -165,7 +166,8 @@ class Coupling(OnePass):
         if isinstance(initialized, tf.Variable) and not (only_new and initialized):
             x_a, _ = tf.split(x, 2, axis=-1)
             x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])
-            for key, value in self.network.standardizing_parameters(x_a).items():
+            found, _ = self.network.standardize(x_a)
+            for key, value in found.items():
                 self.network.parameters[key].assign(value)
             initialized.assign(True)
         return self._inverse_and_log_det(x)[0]

@@ -100,19 +100,18 @@ class Glow(OnePass):
             memory: `"stored"` keeps all activations for the backward pass.
                 `"reversible"` rebuilds them from the outputs: memory does not grow with
                 `num_steps` but for parameters, a training step takes about a third
-                longer, gradients are as exact as the inverse is, and there are no
-                second derivatives; networks from `network_fn` must be functions of
-                their input alone. Inside a `tf.function`, as Keras trains: an eager
+                longer, gradients are the same, and there are no second derivatives.
+                Networks from `network_fn` must then be functions of their input alone.
+                It saves memory inside a `tf.function`, as Keras trains: an eager
                 `tf.GradientTape` keeps what it sees. `"auto"` takes `"stored"` where
                 the activations of a batch need at most half of the device's memory,
                 and says in the log `tfp_glow` what it took: see `memory`.
-            unroll: Whether the steps of a level follow one another in the graph, instead
-                of running as one loop, whose graph does not grow with `num_steps`.
-                Unrolled steps are a little faster and start much later. The default is
-                a loop for more than 4 steps. Networks from `network_fn` are always
-                unrolled.
+            unroll: Whether the steps of a level follow one another in the graph, or run
+                as one loop, whose graph does not grow with `num_steps`. Unrolled steps
+                are a little faster, and many of them start much later. By default up
+                to 4 are unrolled; those with networks from `network_fn` always are.
             network_dtype: Type that the paper's coupling networks compute in, such as
-                `tf.bfloat16`; all else stays in `dtype`. That of `dtype` when not given.
+                `tf.bfloat16`; all else stays as it is. `dtype` when not given.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given.
             seed: Seed of the initial values.

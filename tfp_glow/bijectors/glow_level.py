@@ -31,6 +31,15 @@ tfb = tfp.bijectors
 
 __all__ = ["GlowLevel"]
 
+_STATE = tf.float64
+"""What an image is between the steps of a level, whatever the networks compute in.
+
+An image is small beside the hidden layers of the networks, and so this costs little. It
+makes what is rebuilt from an output what it was, to the last bit that a network sees:
+rounded to float32 it would now and then fall on the other side of a ReLU's edge, and
+gradients that are rebuilt would differ by percents from those that are stored.
+"""
+
 _MAX_UNROLLED_STEPS = 4
 """A loop of few steps saves no time at the start, and costs a little in every step."""
 
@@ -100,8 +109,8 @@ class GlowLevel(OnePass):
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
             scale: Of affine couplings: `"sigmoid"`, openai/glow's, or `"bounded"`.
             memory: `"stored"` or `"reversible"`, see `Glow`.
-            unroll: Whether the steps follow one another in the graph, instead of running
-                as one loop. By default for at most 4, and with `network_fn`.
+            unroll: Whether the steps follow one another in the graph, or run as one
+                loop, see `Glow`.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given.
             network_dtype: Type that the paper's networks compute in, see `Glow`.
@@ -212,11 +221,12 @@ class GlowLevel(OnePass):
         for network in self.networks or ():
             if isinstance(network, UserNetwork) and not network.is_deterministic:
                 return (
-                    '`memory`="reversible" evaluates a coupling network twice and needs '
-                    "the same output: it must be a function of its input, without "
-                    "dropout and without variables that a call changes. Received: "
-                    f"network={network.network!r}, whose output or variables change "
-                    'from call to call. Mend the network, or use `memory`="stored".'
+                    '`memory`="reversible" evaluates a coupling network twice and '
+                    "needs the same output: it must be a function of its input, "
+                    "without dropout and without variables that a call changes. "
+                    f"Received: network={network.network!r}, whose output or "
+                    "variables change from call to call. Mend the network, or use "
+                    '`memory`="stored".'
                 )
         return None
 
@@ -245,7 +255,9 @@ class GlowLevel(OnePass):
         """All steps in one direction, on squeezed images."""
         check_event(x, [None, None, self._channels], self.name)
         stacked = {key: tf.convert_to_tensor(v) for key, v in self.stacked.items()}
-        act_norm, permutation = self._factory.mixing(stacked, self._num_steps)
+        act_norm, permutation = self._factory.mixing(
+            stacked, self._num_steps, dtype=_STATE
+        )
         matrix = partial(folded_matrix, act_norm, permutation)
         inverse_matrix = partial(folded_inverse_matrix, act_norm, permutation)
         log_det = tf.reduce_sum(folded_log_det(act_norm, permutation))
@@ -267,9 +279,10 @@ class GlowLevel(OnePass):
             )
         else:
             run = partial(steps.run, stacked=tensors)
-        z, log_det_of_couplings = apply_to_flat_batch(run, x)
-        num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), x.dtype)
-        return z, log_det_of_couplings + num_pixels * log_det
+        z, log_det_of_couplings = apply_to_flat_batch(run, tf.cast(x, _STATE))
+        num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), _STATE)
+        log_det = log_det_of_couplings + num_pixels * log_det
+        return tf.cast(z, x.dtype), tf.cast(log_det, x.dtype)
 
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Initialises the steps in turn, and returns what the batch becomes."""

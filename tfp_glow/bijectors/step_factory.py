@@ -128,14 +128,20 @@ class StepFactory:
         return make_coupling(self.channels, **kwargs)
 
     def mixing(
-        self, stacked: dict[str, tf.Tensor], num_steps: int
+        self, stacked: dict[str, tf.Tensor], num_steps: int, *, dtype: tf.DType
     ) -> tuple[ActNormBijector, LUInvertibleConv]:
         """Act-norms and permutations of all steps, as two batches of bijectors."""
-        parts = _parts(stacked)
+        parts = _parts(
+            {
+                key: tf.cast(value, dtype) if value.dtype.is_floating else value
+                for key, value in stacked.items()
+                if not key.startswith("network/")
+            }
+        )
         if self.permutation != "invertible_conv":
             reverse = np.tile(np.arange(self.channels)[::-1], [num_steps, 1])
             order = parts["permutation"].get("order", reverse)  # z[c] = x[order[c]]
-            matrix = tf.one_hot(order, self.channels, axis=1, dtype=self.dtype)
+            matrix = tf.one_hot(order, self.channels, axis=1, dtype=dtype)
             parts["permutation"] = LUInvertibleConv.of_permutation(matrix)
         return (
             ActNormBijector(self.channels, **parts["act_norm"]),
@@ -162,10 +168,11 @@ class StepFactory:
         y = step.permutation.inverse(step.act_norm.inverse(x))
         if self.networks is not None:
             return initialize_bijector(step.coupling, y, only_new=False), found
-        y_a, _ = tf.split(y, 2, axis=-1)
-        of_network = step.coupling.network.standardizing_parameters(y_a)
+        y_a, y_b = tf.split(y, 2, axis=-1)
+        of_network, output = step.coupling.network.standardize(y_a)
         found |= {f"network/{key}": value for key, value in of_network.items()}
-        return self.coupling_of(parameters | found, k).inverse(y), found
+        z_b, _ = step.coupling._transform_inverse(y_b, output)
+        return tf.concat([y_a, z_b], axis=-1), found
 
 
 def _parts(parameters: Parameters) -> dict[str, Parameters]:

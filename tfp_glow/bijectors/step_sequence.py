@@ -1,4 +1,4 @@
-"""How a level runs its steps: looped or unrolled, with or without stored activations."""
+"""How a level runs its steps: looped or unrolled, activations stored or rebuilt."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,139 @@
+"""How much memory training takes, and what is chosen by it."""
+
+import logging
+import re
+
+import pytest
+import tensorflow as tf
+from cases import Dense
+
+import tfp_glow as tfg
+from tfp_glow.bijectors import memory
+
+
+def small(**arguments):
+    defaults = {"num_levels": 1, "num_steps": 2, "hidden_channels": 8, "seed": 0}
+    return tfg.Glow([4, 4, 1], **defaults | arguments)
+
+
+PER_IMAGE = memory.stored_bytes_per_image(
+    [(2, 2, 4)],
+    num_steps=2,
+    hidden_channels=8,
+    dtype=tf.float32,
+    network_dtype=tf.float32,
+)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A device of which half is just enough for the activations of 10 images."""
+    monkeypatch.setattr(memory, "device_bytes", lambda: 2 * 10 * PER_IMAGE)
+
+
+def test_estimate_grows_with_what_is_stored():
+    kwargs = {"num_steps": 3, "hidden_channels": 64, "dtype": tf.float32}
+    full, half = (
+        memory.stored_bytes_per_image([(8, 8, 12)], network_dtype=dtype, **kwargs)
+        for dtype in (tf.float32, tf.bfloat16)
+    )
+    assert full == 64 * 3 * (2 * 64 + 6 * 12) * 4
+    assert full - half == 64 * 3 * 64 * 2 * 2
+    two_levels = [(8, 8, 12), (4, 4, 24)]
+    more = memory.stored_bytes_per_image(two_levels, network_dtype=tf.float32, **kwargs)
+    assert full < more < 2 * full
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "choice", "level", "message"),
+    [
+        (10, "stored", logging.INFO, r"is 'stored': for batches of 10 images"),
+        (11, "reversible", logging.WARNING, r"is 'reversible'.*a third longer"),
+    ],
+)
+def test_stores_what_half_of_the_device_holds_and_says_so(
+    batch_size, choice, level, message, device, caplog
+):
+    caplog.set_level(logging.INFO, "tfp_glow")
+    glow = small()
+    assert glow.choose_memory(batch_size) == choice == glow.memory
+    [record] = caplog.records
+    assert record.levelno == level
+    assert caplog.messages[0].startswith('`memory`="auto" is')
+    assert re.search(message, caplog.messages[0])
+    glow.choose_memory(batch_size)
+    assert len(caplog.records) == 1
+
+
+def test_a_call_chooses_for_the_batch_that_it_sees(device):
+    glow = small()
+    glow.inverse(tf.zeros([10, 4, 4, 1]))
+    assert glow.memory == "stored"
+    glow.forward(tf.zeros([2, 10, 16]))
+    assert glow.memory == "reversible"
+    glow.inverse(tf.zeros([1, 4, 4, 1]))
+    assert glow.memory == "reversible"  # one that trains on more goes on so
+
+
+def test_an_unknown_batch_counts_as_64_images(device):
+    glow = small()
+    tf.function(
+        glow.inverse, input_signature=[tf.TensorSpec([None, 4, 4, 1])]
+    ).get_concrete_function()
+    assert glow.memory == "reversible"
+
+
+def test_fit_chooses_for_its_batches(device):
+    images = tf.zeros([22, 4, 4, 1], tf.uint8)
+    for batch_size, choice in ((10, "stored"), (11, "reversible")):
+        model = tfg.GlowModel(
+            [4, 4, 1], num_levels=1, num_steps=2, hidden_channels=8, seed=0
+        )
+        model.fit(images, batch_size=batch_size, verbose=0)
+        assert model.glow.memory == choice
+
+
+@pytest.mark.parametrize("name", ["stored", "reversible"])
+def test_what_is_asked_for_is_not_chosen_again(name, device):
+    glow = small(memory=name)
+    assert glow.memory == name
+    glow.inverse(tf.zeros([11 if name == "stored" else 1, 4, 4, 1]))
+    assert glow.memory == glow.levels[0].memory == name
+
+
+def test_networks_that_are_no_functions_are_stored(device):
+    class Noisy(Dense):
+        def __call__(self, x):
+            return super().__call__(x) + tf.random.normal([])
+
+    glow = small(network_fn=lambda n, out: Noisy(n, out, tf.float32, 0))
+    assert glow.choose_memory(1000) == "stored"
+
+
+def test_a_device_of_unknown_memory_stores(monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda: None)
+    assert small().choose_memory(10**9) == "stored"
+
+
+def test_a_container_s_limit_counts(monkeypatch, tmp_path):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (tmp_path / "none", limit))
+    limit.write_text("max\n")
+    whole = memory.device_bytes()
+    assert whole > 10**8
+    limit.write_text("123456789\n")
+    assert memory.device_bytes() == 123456789
+
+
+def test_a_gpu_s_memory_is_asked_for(monkeypatch, tmp_path):
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 81559\necho 40960\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert memory.device_bytes() == 40960 * 2**20
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert memory.device_bytes() is None
+    program.unlink()
+    assert memory.device_bytes() is None

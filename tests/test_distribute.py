@@ -1,0 +1,66 @@
+"""Training on several devices, in a process of its own with two of them."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+cpus = tf.config.list_physical_devices("CPU")
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpus[0], two)
+
+import tfp_glow as tfg
+
+images = np.random.default_rng(0).integers(0, 256, [32, 4, 4, 1], np.uint8)
+
+
+def network_fn(_, channels_out):
+    convolution = keras.layers.Conv2D(
+        channels_out,
+        3,
+        padding="same",
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.05, seed=1),
+    )
+    return convolution
+
+
+def train(strategy, memory, **kwargs):
+    with strategy.scope():
+        model = tfg.GlowModel(
+            [4, 4, 1],
+            num_levels=1,
+            num_steps=6,
+            hidden_channels=4,
+            memory=memory,
+            seed=0,
+            **kwargs,
+        )
+        model.compile(keras.optimizers.Adamax(1e-2))
+    data = tf.data.Dataset.from_tensor_slices(images).batch(16)
+    model.fit(data, epochs=3, verbose=0)
+    return [v.numpy() for v in model.trainable_variables]
+
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for kwargs in ({}, {"network_fn": network_fn}):
+    stored, reversible = (
+        train(strategy, memory, **kwargs) for memory in ("stored", "reversible")
+    )
+    start = tfg.GlowModel(
+        [4, 4, 1], num_levels=1, num_steps=6, hidden_channels=4, seed=0, **kwargs
+    )
+    for one, other, first in zip(stored, reversible, start.trainable_variables):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        assert np.any(one != first.numpy())
+print("equal")
+"""
+
+
+def test_reversible_training_is_stored_training_on_two_devices():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "equal\n", done.stderr[-3000:]
