@@ -68,9 +68,13 @@ def _edge_map(
 
 
 def _conv(
-    x: tf.Tensor, kernel: tf.Tensor, shift: tf.Tensor, raw_log_scale: tf.Tensor
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    shift: tf.Tensor,
+    raw_log_scale: tf.Tensor,
+    activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
-    """`(convolution(x) + shift) * exp(3 * raw_log_scale)`, in one pass over `x`.
+    """`activation((convolution(x) + shift) * exp(3 * raw_log_scale))`, in one pass.
 
     The scale is folded into the kernel. A kernel with one more input channel than `x`
     has is openai/glow's, with the edge indicator last.
@@ -88,7 +92,13 @@ def _conv(
         bias += _edge_map(height, width, of_edge)
         if channels_in == 0:  # a prior that depends on nothing but the place
             return tf.cast(bias, x.dtype)[tf.newaxis]
-    return tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 1, "SAME") + tf.cast(bias, x.dtype)
+    kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
+    if x.dtype == tf.bfloat16 and kernel.shape[:2] == [1, 1]:
+        # On a CPU the gradients of a convolution take longer than those of a product.
+        flat = tf.reshape(x, [-1, channels_in]) @ tf.squeeze(kernel, [0, 1])
+        shape = tf.concat([tf.shape(x)[:-1], bias.shape], 0)
+        return tf.reshape(activation(flat + bias), shape)
+    return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
 
 
 class _ParameterModule(tf.Module):
@@ -331,8 +341,8 @@ class GlowNetwork(_ParameterModule):
         if self._compute_dtype is not None:
             x = tf.cast(x, self._compute_dtype)
         for i in (1, 2):
-            x = _conv(x, p[f"kernel_{i}"], p[f"shift_{i}"], p[f"raw_log_scale_{i}"])
-            x = tf.nn.relu(x)  # [B, H, W, hidden_channels]
+            layer = p[f"kernel_{i}"], p[f"shift_{i}"], p[f"raw_log_scale_{i}"]
+            x = _conv(x, *layer, activation=tf.nn.relu)  # [B, H, W, hidden_channels]
         return _conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])
 
     def standardize(self, x: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

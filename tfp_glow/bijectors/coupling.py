@@ -157,8 +157,9 @@ class Coupling(OnePass):
         return x, tf.concat([dx_a, dx_b], axis=-1), of_sources
 
     def _evaluate_network(self, x_a: tf.Tensor) -> tf.Tensor:
+        """What the network says, in the type of the parameters whatever `x_a` has."""
         output = apply_to_flat_batch(self.network, tf.cast(x_a, self.dtype))
-        return tf.cast(output, x_a.dtype)
+        return tf.cast(output, self.dtype)
 
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Sets the network's act-norms from a batch, and returns what it becomes."""

@@ -80,9 +80,9 @@ class GlowAdditiveCoupling(Coupling):
     def _transform_inverse(
         self, x_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        return x_b + network_output, tf.zeros([], x_b.dtype)
+        return x_b + tf.cast(network_output, x_b.dtype), tf.zeros([], x_b.dtype)
 
     def _transform_forward(
         self, z_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        return z_b - network_output, tf.zeros([], z_b.dtype)
+        return z_b - tf.cast(network_output, z_b.dtype), tf.zeros([], z_b.dtype)

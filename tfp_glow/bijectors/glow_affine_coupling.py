@@ -100,18 +100,23 @@ class GlowAffineCoupling(Coupling):
         _, raw = tf.split(network_output, 2, axis=-1)
         return self._log_scale_fn(raw)
 
-    def _transform_inverse(
-        self, x_b: tf.Tensor, network_output: tf.Tensor
+    def _shift_and_log_scale(
+        self, network_output: tf.Tensor, dtype: tf.DType
     ) -> tuple[tf.Tensor, tf.Tensor]:
         shift, _ = tf.split(network_output, 2, axis=-1)
         log_scale = self._log_scale(network_output)
+        return tf.cast(shift, dtype), tf.cast(log_scale, dtype)
+
+    def _transform_inverse(
+        self, x_b: tf.Tensor, network_output: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        shift, log_scale = self._shift_and_log_scale(network_output, x_b.dtype)
         log_det = tf.reduce_sum(log_scale, axis=[-3, -2, -1])
         return (x_b + shift) * tf.exp(log_scale), log_det
 
     def _transform_forward(
         self, z_b: tf.Tensor, network_output: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        shift, _ = tf.split(network_output, 2, axis=-1)
-        log_scale = self._log_scale(network_output)
+        shift, log_scale = self._shift_and_log_scale(network_output, z_b.dtype)
         log_det = -tf.reduce_sum(log_scale, axis=[-3, -2, -1])
         return z_b * tf.exp(-log_scale) - shift, log_det

@@ -53,9 +53,10 @@ class StepSequence:
             What comes out of the last, and the couplings' log-determinant, `[B]`.
         """
         # The gradient of a slice is as large as what it was cut from, that of an
-        # array's element is an element. But an array is a copy.
-        read = _elements(stacked) if self.is_looped else self._slices(stacked)
-        return self._run(x, read)
+        # array's element is an element. But an array is a copy of all parameters, which
+        # is not worth it for samples, of which few want gradients.
+        is_array = self.is_looped and self.is_inverse
+        return self._run(x, _elements(stacked) if is_array else self._slices(stacked))
 
     def run_reversible(
         self, x: tf.Tensor, stacked: Tensors, undoing_matrix: Callable[[], tf.Tensor]
