@@ -43,6 +43,7 @@ BENCHMARKS = [
 DEV = [
     *DATA,
     "build>=1.2.1,<2",
+    "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6.1,<4",
     "ruff>=0.17,<0.18",

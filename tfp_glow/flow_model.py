@@ -172,6 +172,10 @@ class FlowModel(keras.Model):
         self._check_data(first)
         if not is_initialized(self.distribution):
             self._initialize_from(first)
+        if not self.optimizer.built:
+            # Keras would do so while it traces the first step, and trace it again.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         return super().fit(x, y, batch_size, *args, **kwargs)
 
     def evaluate(

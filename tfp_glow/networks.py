@@ -71,18 +71,21 @@ def _conv(
     x: tf.Tensor,
     kernel: tf.Tensor,
     shift: tf.Tensor,
-    raw_log_scale: tf.Tensor,
+    *,
+    input_scale: tf.Tensor | None = None,
+    output_scale: tf.Tensor | None = None,
     activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
-    """`activation((convolution(x) + shift) * exp(3 * raw_log_scale))`, in one pass.
+    """`activation((convolution(x * input_scale) + shift) * output_scale)`.
 
-    The scale is folded into the kernel. A kernel with one more input channel than `x`
-    has is openai/glow's, with the edge indicator last.
+    It is one pass over `x`: the scales go into the kernel. A kernel with one more input
+    channel than `x` has is openai/glow's, with the edge indicator last.
     """
-    scale = tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
-    kernel = kernel * scale
-    bias = shift * scale
     channels_in = x.shape[-1]
+    bias = shift
+    if output_scale is not None:
+        kernel *= output_scale
+        bias *= output_scale
     if kernel.shape[2] == channels_in + 1:
         shape = tf.shape(x)
         height = shape[1] if x.shape[1] is None else x.shape[1]
@@ -92,6 +95,8 @@ def _conv(
         bias += _edge_map(height, width, of_edge)
         if channels_in == 0:  # a prior that depends on nothing but the place
             return tf.cast(bias, x.dtype)[tf.newaxis]
+    if input_scale is not None:
+        kernel *= input_scale[:, tf.newaxis]
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
     if x.dtype == tf.bfloat16 and kernel.shape[:2] == [1, 1]:
         # On a CPU the gradients of a convolution take longer than those of a product.
@@ -99,6 +104,10 @@ def _conv(
         shape = tf.concat([tf.shape(x)[:-1], bias.shape], 0)
         return tf.reshape(activation(flat + bias), shape)
     return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
+
+
+def _scale(raw_log_scale: tf.Tensor) -> tf.Tensor:
+    return tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
 
 
 class _ParameterModule(tf.Module):
@@ -179,7 +188,8 @@ class EdgeConv(_ParameterModule):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the convolution."""
         p = self._tensors()
-        return _conv(x, p["kernel"], p["bias"], p["raw_log_scale"])
+        scale = _scale(p["raw_log_scale"])
+        return _conv(x, p["kernel"], p["bias"], output_scale=scale)
 
 
 class ScaledLinear(_ParameterModule):
@@ -228,16 +238,16 @@ class ScaledLinear(_ParameterModule):
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the map."""
-        return self._scale(tf.tensordot(x, self.parameters["kernel"], 1))
+        return self._scaled(tf.tensordot(x, self.parameters["kernel"], 1))
 
     def of_class(self, labels: tf.Tensor) -> tf.Tensor:
         """Evaluates the map on one-hot labels: integers `[...]` below `channels_in`."""
         # Not of the variable itself: `tf.vectorized_map` knows no gather of that.
         kernel = tf.convert_to_tensor(self.parameters["kernel"])
-        return self._scale(tf.gather(kernel, labels))
+        return self._scaled(tf.gather(kernel, labels))
 
-    def _scale(self, product: tf.Tensor) -> tf.Tensor:
-        scale = tf.exp(LOG_SCALE_FACTOR * self.parameters["raw_log_scale"])
+    def _scaled(self, product: tf.Tensor) -> tf.Tensor:
+        scale = _scale(self.parameters["raw_log_scale"])
         return (product + self.parameters["bias"]) * scale
 
 
@@ -318,7 +328,8 @@ class GlowNetwork(_ParameterModule):
         """Kernels from N(0, 0.05^2), the last layer zero, act-norms the identity."""
 
         def normal(*shape: int) -> tf.Tensor:
-            return tf.constant(0.05 * rng.standard_normal(shape, np.float32), dtype)
+            seed = rng.integers(2**31, size=2)  # NumPy draws on one core
+            return tf.random.stateless_normal(shape, seed, stddev=0.05, dtype=dtype)
 
         def zeros(*shape: int) -> tf.Tensor:
             return tf.zeros(shape, dtype)
@@ -340,10 +351,16 @@ class GlowNetwork(_ParameterModule):
         p = self._tensors()
         if self._compute_dtype is not None:
             x = tf.cast(x, self._compute_dtype)
-        for i in (1, 2):
-            layer = p[f"kernel_{i}"], p[f"shift_{i}"], p[f"raw_log_scale_{i}"]
-            x = _conv(x, *layer, activation=tf.nn.relu)  # [B, H, W, hidden_channels]
-        return _conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])
+        scale_1, scale_2, scale_3 = (_scale(p[f"raw_log_scale_{i}"]) for i in (1, 2, 3))
+        x = _conv(
+            x, p["kernel_1"], p["shift_1"], output_scale=scale_1, activation=tf.nn.relu
+        )  # [B, H, W, hidden_channels]
+        # A scale is positive and passes through the ReLU. In the last kernel it costs
+        # less than in this one, where most of the parameters are.
+        x = _conv(x, p["kernel_2"], p["shift_2"], activation=tf.nn.relu)
+        return _conv(
+            x, p["kernel_3"], p["bias_3"], input_scale=scale_2, output_scale=scale_3
+        )
 
     def standardize(self, x: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Act-norm parameters that standardise both hidden layers on a batch.
@@ -358,10 +375,9 @@ class GlowNetwork(_ParameterModule):
         found = {}
         for i in (1, 2):
             kernel = p[f"kernel_{i}"]
-            zeros = tf.zeros(kernel.shape[-1:], kernel.dtype)
-            hidden = _conv(x, kernel, zeros, zeros)
+            hidden = _conv(x, kernel, tf.zeros(kernel.shape[-1:], kernel.dtype))
             shift, raw_log_scale = standardizing_parameters(hidden)
             found |= {f"shift_{i}": shift, f"raw_log_scale_{i}": raw_log_scale}
-            scale = tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
-            x = tf.nn.relu((hidden + shift) * scale)
-        return found, _conv(x, p["kernel_3"], p["bias_3"], p["raw_log_scale_3"])
+            x = tf.nn.relu((hidden + shift) * _scale(raw_log_scale))
+        scale_3 = _scale(p["raw_log_scale_3"])
+        return found, _conv(x, p["kernel_3"], p["bias_3"], output_scale=scale_3)

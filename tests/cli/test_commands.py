@@ -53,6 +53,7 @@ def run(trained, tmp_path):
 def conditional(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "conditional"
     options = ["--conditional", "--epochs=1", "--limit=64", "--num-noise-samples=3"]
+    options += ["--memory=reversible", "--dtype=mixed_bfloat16"]
     train = ["train", "--dataset=digits", f"--output={folder}", *TINY, *options]
     assert main(train) == 0
     return folder
@@ -344,3 +345,31 @@ def test_metrics_say_how_many_draws_of_noise(conditional, capsys):
     assert main(["evaluate", str(conditional), *options]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["bits_per_dim"] == pytest.approx(held_out["bits_per_dim"], abs=1e-5)
+
+
+def test_memory_and_precision_of_a_run(conditional, capsys):
+    model = read_json(conditional / "config.json")["model"]
+    assert (model["memory"], model["dtype"]) == ("reversible", "mixed_bfloat16")
+    loaded = load_run(conditional).model
+    assert loaded.glow.memory == "reversible"
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    bits = []
+    for options in ([], ["--dtype=float32"]):
+        assert main(["evaluate", str(conditional), "--json", *options]) == 0
+        bits.append(json.loads(capsys.readouterr().out)["bits_per_dim"])
+    assert bits[0] != bits[1]
+    assert abs(bits[0] - bits[1]) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("--memory=reverse", "'auto', 'stored', 'reversible'"),
+        ("--dtype=float16", "'float32', 'float64', 'mixed_bfloat16'"),
+    ],
+)
+def test_memory_or_precision_that_does_not_exist(option, choices, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--dataset=digits", f"--output={tmp_path / 'run'}", option])
+    assert choices in capsys.readouterr().err.replace("(choose from ", "")
+    assert not (tmp_path / "run").exists()
