@@ -29,6 +29,17 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         )
 
 
+def as_floating(name: str, dtype: tf.DType) -> tf.DType:
+    """TensorFlow's type of a name or of NumPy's; raises unless it is a floating one."""
+    found = tf.as_dtype(dtype)
+    if not found.is_floating:
+        raise TypeError(
+            f"`{name}` must be a type of floating-point numbers. Received: "
+            f"{name}={dtype!r}."
+        )
+    return found
+
+
 def check_even_channels(channels: int) -> None:
     """Raises `ValueError` unless there are two halves for a coupling."""
     check_positive_integer("channels", channels)

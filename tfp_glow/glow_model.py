@@ -164,8 +164,10 @@ class GlowModel(ImageFlow, FlowModel):
         seed = inputs.get("seed")
         seed = as_seed(0 if seed is None else seed)
         if self.classifier is None:
-            return self._log_prob(images, labels, seed)
-        log_prob, logits = self._log_prob_and_logits(images, labels, seed)
+            return self._log_prob(images, labels, seed, self.glow.memory)
+        log_prob, logits = self._log_prob_and_logits(
+            images, labels, seed, self.glow.memory
+        )
         return log_prob, cross_entropy_bits(logits, labels)
 
     def compute_loss(
@@ -227,7 +229,9 @@ class GlowModel(ImageFlow, FlowModel):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
         images, _ = self._check(images, labels)
         num_replicas = self.distribute_strategy.num_replicas_in_sync
-        self.glow.choose_memory(-(-images.shape[0] // num_replicas))
+        before = self.glow.memory
+        if self.glow.choose_memory(-(-images.shape[0] // num_replicas)) != before:
+            self.train_function = None  # It was traced for what was before.
 
     def _initialize_from(self, batch: tuple) -> None:
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
@@ -324,14 +328,15 @@ class GlowModel(ImageFlow, FlowModel):
 def _policy(dtype: Any) -> keras.DTypePolicy:
     """Keras's dtype policy of a name."""
     policy = dtype or keras.config.dtype_policy()
-    name = getattr(policy, "name", policy)
+    name = np.dtype(policy).name if isinstance(policy, type) else policy
+    name = getattr(name, "name", name)
     if name not in _PRECISIONS:
         raise ValueError(
             f"`dtype` must be one of {list(_PRECISIONS)}. Received: dtype={name!r}."
             f"{suggestion(str(name), _PRECISIONS)} Parameters and log-determinants "
             "need float32, and float16 would need a scaled loss."
         )
-    return keras.dtype_policies.get(policy)
+    return keras.dtype_policies.get(name)
 
 
 def _check_weight_y(weight_y: float | None, num_classes: int | None) -> None:

@@ -233,16 +233,26 @@ class ImageFlow:
 
     @tf.function(reduce_retracing=True)
     def _log_prob(
-        self, images: tf.Tensor, labels: tf.Tensor | None, seed: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None,
+        seed: tf.Tensor,
+        memory: str | None = None,
     ) -> tf.Tensor:
+        del memory  # Who trains names it, for a trace of its own.
         x = self._dequantize(images, seed)
         log_prob = self.distribution.log_prob(x, bijector_kwargs=label_kwargs(labels))
         return discrete_log_prob(log_prob, self.event_shape, self.num_bits)
 
     @tf.function(reduce_retracing=True)
     def _log_prob_and_logits(
-        self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seed: tf.Tensor,
+        memory: str | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        del memory
         x = self._dequantize(images, seed)
         log_prob = self.distribution.log_prob(x, bijector_kwargs={"labels": labels})
         z = self.glow.inverse(x, labels=labels)  # from TFP's cache

@@ -184,9 +184,9 @@ def check_invertibility(
 
     Affine flows divide by what they have multiplied by: where a scale is small or a
     matrix badly conditioned, rounding errors grow, and samples may overflow. To tell
-    rounding from a defect, check `model.with_dtype("float64")` too. The parts are walked
-    one by one, with what is between them rounded to the type of the model. The model
-    keeps more digits within a level, and so errs less than it says here.
+    rounding from a defect, check `model.with_dtype("float64")` too. The parts are
+    walked one by one, with what is between them rounded to the type of the model. The
+    model keeps more digits within a level, and so errs less than it says here.
 
     Args:
         model: The model.

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from functools import cached_property, partial
+from inspect import signature
 from types import MethodType
 
+import numpy as np
 import tensorflow as tf
 
 from tfp_glow.networks import EdgeConv, GlowNetwork
@@ -66,10 +68,15 @@ class UserNetwork(tf.Module):
                 f"function. Received: network={network!r}."
             )
         self.network = network
+        # A layer of Keras takes over whether the model around it is training, while
+        # that is traced, and not in the backward pass.
+        call = getattr(network, "call", None)
+        takes_training = call and "training" in signature(call).parameters
+        self._call = partial(network, training=False) if takes_training else network
         self._input_spec = tf.TensorSpec([2, *spatial_shape, channels_in], dtype)
         with tf.GradientTape() as tape:
             x = tf.zeros([2, *spatial_shape, channels_in], dtype)
-            y = network(x)
+            y = self._call(x)
         expected = [2, *spatial_shape, channels_out]
         if y.shape.as_list() != expected:
             raise ValueError(
@@ -95,7 +102,7 @@ class UserNetwork(tf.Module):
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the network."""
-        return self.network(x)
+        return self._call(x)
 
     @cached_property
     def is_deterministic(self) -> bool:
@@ -105,7 +112,11 @@ class UserNetwork(tf.Module):
         or assigns to variables, or where two calls give different outputs. What a
         network does outside TensorFlow and only now and then is not seen.
         """
-        graph = tf.function(self.network).get_concrete_function(self._input_spec).graph
+        with tf.init_scope():  # it may be asked for while a function is traced
+            return self._is_deterministic()
+
+    def _is_deterministic(self) -> bool:
+        graph = tf.function(self._call).get_concrete_function(self._input_spec).graph
         definition = graph.as_graph_def()
         nodes = [*definition.node]
         for function in definition.library.function:
@@ -115,9 +126,10 @@ class UserNetwork(tf.Module):
         x = tf.random.stateless_normal(
             self._input_spec.shape, [0, 0], dtype=self._input_spec.dtype
         )
-        first, second = self.network(x), self.network(x)
+        first, second = (np.asarray(self._call(x), np.float64) for _ in range(2))
         # A GPU may add up in another order.
-        return bool(tf.reduce_all(tf.abs(first - second) <= 1e-3 * tf.abs(first)))
+        tolerance = 1e-3 * np.max(np.abs(first), initial=0.0)
+        return np.allclose(first, second, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
 def as_network(

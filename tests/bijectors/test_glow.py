@@ -214,6 +214,8 @@ def test_rejects_labels(num_classes, kwargs, message, direction):
         ({"event_shape": (4, 4)}, ValueError, r"three positive numbers.*\(4, 4\)"),
         ({"event_shape": (4, 4, None)}, ValueError, r"three positive.*None"),
         ({"event_shape": (4, 4, 0)}, ValueError, r"three positive numbers.*0\)"),
+        ({"dtype": tf.int32}, TypeError, r"`dtype` must be .*floating.*tf\.int32"),
+        ({"network_dtype": "int8"}, TypeError, r"`network_dtype` must be .*'int8'"),
         ({"num_classes": 0}, ValueError, r"`num_classes` must be a positive integer"),
         ({"num_levels": 0}, ValueError, r"`num_levels` must be a positive integer"),
         ({"num_steps": 1.5}, ValueError, r"`num_steps` must be a positive integer"),
@@ -257,3 +259,16 @@ def test_a_bounded_scale_is_bounded_at_every_coupling_and_split():
         np.testing.assert_allclose(step.coupling.log_scale(h), -0.25, rtol=1e-5)
     np.testing.assert_allclose(split.log_scale(h), 3.0, rtol=1e-5)
     assert np.all(np.isfinite(glow.forward(tf.identity(glow.inverse(x)))))
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float64, tf.float64])
+def test_types_by_any_name(dtype):
+    glow = small(dtype=dtype, network_dtype="bfloat16")
+    assert glow.dtype == tf.float64
+    network = glow.levels[0].steps[0].coupling.network
+    assert network(tf.zeros([1, 2, 2, 2], tf.float64)).dtype == tf.bfloat16
+
+
+def test_memory_of_a_level_is_checked():
+    with pytest.raises(ValueError, match="Did you mean 'reversible'"):
+        small().levels[0].memory = "reversable"

@@ -280,3 +280,15 @@ def test_rejects_batches(x, error, message):
 def test_rejects_what_holds_no_bijector(thing):
     with pytest.raises(TypeError, match="Expected a bijector or a `tfd.Transformed"):
         tfg.initialize(thing, tf.zeros([2, 3]))
+
+
+@pytest.mark.parametrize("leading", [[2, 4], [4, 2], [8, 1], [1, 8]])
+def test_leading_dimensions_are_one_batch(leading):
+    x = tf.random.stateless_normal([8, 8, 8, 1], [0, 0])
+    levels = []
+    for shape in ([8], leading):
+        level = GlowLevel(1, num_steps=2, hidden_channels=4, seed=0)
+        tfg.initialize(level, tf.reshape(x, [*shape, 8, 8, 1]))
+        levels.append(level)
+    for key, value in levels[0].stacked.items():
+        np.testing.assert_allclose(levels[1].stacked[key], value, atol=1e-5)

@@ -9,6 +9,7 @@ from cases import Dense
 
 import tfp_glow as tfg
 from tfp_glow.bijectors import memory
+from tfp_glow.bijectors.step_sequence import StepSequence
 
 
 def small(**arguments):
@@ -65,14 +66,26 @@ def test_stores_what_half_of_the_device_holds_and_says_so(
     assert len(caplog.records) == 1
 
 
-def test_a_call_chooses_for_the_batch_that_it_sees(device):
+def test_inverse_chooses_for_the_largest_batch_that_it_sees(device):
     glow = small()
+    assert glow.memory == "auto"
+    glow.forward(tf.zeros([11, 16]))
+    assert glow.memory == "auto"  # few train on samples
     glow.inverse(tf.zeros([10, 4, 4, 1]))
     assert glow.memory == "stored"
-    glow.forward(tf.zeros([2, 10, 16]))
+    glow.inverse(tf.zeros([2, 10, 4, 4, 1]))
     assert glow.memory == "reversible"
     glow.inverse(tf.zeros([1, 4, 4, 1]))
-    assert glow.memory == "reversible"  # one that trains on more goes on so
+    assert glow.memory == "reversible"
+
+
+def test_copies_share_the_choice(device):
+    glow = small()
+    glow.inverse(tf.zeros([11, 4, 4, 1]))
+    copy = glow.copy(name="copy")
+    copy.inverse(tf.zeros([1, 4, 4, 1]))
+    assert copy.memory == glow.memory == "reversible"
+    assert small(memory="stored").copy(memory="reversible").memory == "reversible"
 
 
 def test_an_unknown_batch_counts_as_64_images(device):
@@ -83,14 +96,31 @@ def test_an_unknown_batch_counts_as_64_images(device):
     assert glow.memory == "reversible"
 
 
-def test_fit_chooses_for_its_batches(device):
+def test_fit_chooses_for_its_batches_and_trains_so(device, monkeypatch):
+    ran = []
+    for name in ("run", "run_reversible"):
+        original = getattr(StepSequence, name)
+
+        def run(self, *args, name=name, original=original, **kwargs):
+            ran.append(name)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(StepSequence, name, run)
+    model = tfg.GlowModel(
+        [4, 4, 1], num_levels=1, num_steps=2, hidden_channels=8, seed=0
+    )
     images = tf.zeros([22, 4, 4, 1], tf.uint8)
-    for batch_size, choice in ((10, "stored"), (11, "reversible")):
-        model = tfg.GlowModel(
-            [4, 4, 1], num_levels=1, num_steps=2, hidden_channels=8, seed=0
-        )
+    model.evaluate(images, verbose=0)  # what it traces is not what trains
+    for batch_size, choice, name in (
+        (10, "stored", "run"),
+        (11, "reversible", "run_reversible"),
+    ):
+        ran.clear()
         model.fit(images, batch_size=batch_size, verbose=0)
         assert model.glow.memory == choice
+        assert set(ran) == {name}
+    model.fit(images, batch_size=2, verbose=0)
+    assert model.glow.memory == "stored"
 
 
 @pytest.mark.parametrize("name", ["stored", "reversible"])
@@ -101,13 +131,27 @@ def test_what_is_asked_for_is_not_chosen_again(name, device):
     assert glow.memory == glow.levels[0].memory == name
 
 
-def test_networks_that_are_no_functions_are_stored(device):
+def test_networks_that_are_no_functions_are_stored(device, caplog):
     class Noisy(Dense):
         def __call__(self, x):
             return super().__call__(x) + tf.random.normal([])
 
     glow = small(network_fn=lambda n, out: Noisy(n, out, tf.float32, 0))
     assert glow.choose_memory(1000) == "stored"
+    assert "is 'stored'" in caplog.text
+    assert "must be a function of its input" in caplog.text
+
+
+def test_the_choice_may_fall_while_a_function_is_traced(device):
+    glow = small(network_fn=lambda n, out: Dense(n, out, tf.float32, 0))
+    tf.function(glow.inverse)(tf.zeros([64, 4, 4, 1]))
+    assert glow.memory == "reversible"
+
+
+@pytest.mark.parametrize("batch_size", [0, -3, 2.5])
+def test_rejects_batches_that_are_none(batch_size):
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
+        small().choose_memory(batch_size)
 
 
 def test_a_device_of_unknown_memory_stores(monkeypatch):

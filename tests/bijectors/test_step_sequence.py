@@ -370,3 +370,45 @@ def test_bfloat16_networks_leave_the_rest_in_float32(memory):
     np.testing.assert_allclose(log_det, expected[1], atol=0.2)
     # What is rounded is the network's work alone: the way back has the same networks.
     np.testing.assert_allclose(mixed.forward(tf.identity(z)), x, atol=0.05)
+
+
+@pytest.mark.parametrize("layer", ["BatchNormalization", "Dropout"])
+def test_a_model_around_it_that_trains_does_not_change_its_networks(layer):
+    """Keras tells layers that they train, but not in the backward pass."""
+
+    class Around(keras.Model):
+        def __init__(self, memory):
+            super().__init__()
+            self.flow = glow(
+                tf.float32,
+                0,
+                memory=memory,
+                network_fn=lambda _, out: keras.Sequential(
+                    [
+                        keras.layers.Conv2D(8, 3, padding="same"),
+                        getattr(keras.layers, layer)(*[0.5] * (layer == "Dropout")),
+                        keras.layers.Conv2D(out, 1),
+                    ]
+                ),
+            )
+
+        def call(self, x, training=None):
+            return self.flow.inverse(x)
+
+    x = CASES["glow"].x(8, dtype=tf.float32)
+    results = []
+    for memory in ("stored", "reversible"):
+        keras.utils.set_random_seed(0)
+        model = Around(memory)
+        perturb(model.flow)
+        variables = list(model.flow.trainable_variables)
+
+        @tf.function
+        def evaluate(x, model=model, variables=variables):
+            with tf.GradientTape() as tape:
+                value = tf.reduce_sum(model(x, training=True) ** 2)
+            return value, tape.gradient(value, variables)
+
+        value, gradients = evaluate(x)
+        results.append((value, [g for g in gradients if g is not None]))
+    assert_same(*results, 1e-5)

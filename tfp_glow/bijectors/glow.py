@@ -6,7 +6,12 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow._checks import check_choice, check_event, check_positive_integer
+from tfp_glow._checks import (
+    as_floating,
+    check_choice,
+    check_event,
+    check_positive_integer,
+)
 from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
 from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.initialize import initialize_bijector
@@ -100,18 +105,21 @@ class Glow(OnePass):
             memory: `"stored"` keeps all activations for the backward pass.
                 `"reversible"` rebuilds them from the outputs: memory does not grow with
                 `num_steps` but for parameters, a training step takes about a third
-                longer, gradients are the same, and there are no second derivatives.
-                Networks from `network_fn` must then be functions of their input alone.
-                It saves memory inside a `tf.function`, as Keras trains: an eager
-                `tf.GradientTape` keeps what it sees. `"auto"` takes `"stored"` where
-                the activations of a batch need at most half of the device's memory,
-                and says in the log `tfp_glow` what it took: see `memory`.
+                longer, gradients are the same but for the rounding of networks that
+                XLA compiles in two ways, and there are no second derivatives and no
+                forward mode. Networks from `network_fn` must then be functions of
+                their input and their trainable variables alone. It saves memory inside
+                a `tf.function`, as Keras trains: an eager `tf.GradientTape` keeps what
+                it sees. `"auto"` takes `"stored"` where the activations of a batch need
+                at most half of the device's memory, and says in the log `tfp_glow` what
+                it took: see `memory`.
             unroll: Whether the steps of a level follow one another in the graph, or run
                 as one loop, whose graph does not grow with `num_steps`. Unrolled steps
                 are a little faster, and many of them start much later. By default up
                 to 4 are unrolled; those with networks from `network_fn` always are.
             network_dtype: Type that the paper's coupling networks compute in, such as
-                `tf.bfloat16`; all else stays as it is. `dtype` when not given.
+                `tf.bfloat16`; all else stays as it is. `dtype` when not given. Networks
+                from `network_fn` know their own.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given.
             seed: Seed of the initial values.
@@ -123,10 +131,13 @@ class Glow(OnePass):
         Raises:
             NotImplementedError: If `coupling` is `"logistic_mixture"`: not in this
                 version.
+            TypeError: If a type is not one of floating-point numbers.
             ValueError: If `event_shape` is not divisible, a count is not a positive
                 integer, a name is unknown, or a network is found not to be a function
                 of its input where `memory` is `"reversible"`.
         """
+        dtype = as_floating("dtype", dtype)
+        network_dtype = as_floating("network_dtype", network_dtype or dtype)
         parameters = dict(locals())
         height, width, channels = check_event_shape(event_shape, num_levels)
         check_positive_integer("num_steps", num_steps)
@@ -174,14 +185,17 @@ class Glow(OnePass):
                 )
             self.chain = chain
             self._num_classes = num_classes
-            self._chooses_memory = memory == "auto"
-            self._batch_size = 0  # the largest for which memory was chosen
+            own = all(isinstance(level, GlowLevel) for level in chain.levels)
+            self._chooses_memory = memory == "auto" and own
+            if memory != "auto" and own:
+                for level in chain.levels:
+                    level.memory = memory
             self._bytes_per_image = stored_bytes_per_image(
                 chain.level_shapes,
                 num_steps=num_steps,
                 hidden_channels=hidden_channels,
                 dtype=dtype,
-                network_dtype=network_dtype or dtype,
+                network_dtype=network_dtype,
             )
             # `copy` builds from `parameters`: without this a copy is untrained.
             parameters["chain"] = chain
@@ -206,30 +220,50 @@ class Glow(OnePass):
 
     @property
     def memory(self) -> str:
-        """`"stored"` or `"reversible"`: how the backward pass gets its activations."""
+        """How the backward pass gets its activations.
+
+        `"stored"` or `"reversible"`, or `"auto"` as long as there was nothing to choose
+        for.
+        """
         if self._chooses_memory and not self._batch_size:
-            self.choose_memory(_USUAL_BATCH_SIZE)
+            return "auto"
         return self.levels[0].memory
 
     def choose_memory(self, batch_size: int) -> str:
         """Chooses how to train on batches of a size, where `memory` is `"auto"`.
 
-        It happens by itself: `GlowModel.fit` does it for its batches, and every other
-        call for the batch that it sees, or for 64 images where their number is unknown.
+        It happens by itself: `GlowModel.fit` chooses for its batches. Elsewhere
+        `inverse` does for the largest batch that it has seen, or for 64 images where
+        their number is unknown.
 
         Args:
             batch_size: Images in a batch, on one device.
 
         Returns:
-            `"stored"` or `"reversible"`. Once it is `"reversible"` it stays so.
+            `"stored"` or `"reversible"`.
+
+        Raises:
+            ValueError: If `batch_size` is not a positive integer.
         """
-        if self._chooses_memory and batch_size > self._batch_size:
-            self._batch_size = batch_size
-            memory = choose_memory(self._bytes_per_image, batch_size)
+        check_positive_integer("batch_size", batch_size)
+        if self._chooses_memory and batch_size != self._batch_size:
+            memory = choose_memory(
+                self._bytes_per_image, batch_size, self._obstacle_to_reversing
+            )
             for level in self.levels:
-                if memory == "stored" or level.obstacle_to_reversing is None:
-                    level.memory = memory
+                level.memory = memory
+            # The chain is what copies of a bijector share.
+            self.chain.memory_batch_size = batch_size
         return self.memory
+
+    def _obstacle_to_reversing(self) -> str | None:
+        obstacles = (level.obstacle_to_reversing for level in self.levels)
+        return next(filter(None, obstacles), None)
+
+    @property
+    def _batch_size(self) -> int:
+        """For which memory was chosen; 0 before that."""
+        return getattr(self.chain, "memory_batch_size", 0)
 
     @property
     def num_classes(self) -> int | None:
@@ -266,17 +300,16 @@ class Glow(OnePass):
     def _forward_and_log_det(
         self, z: tf.Tensor, labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        self._choose_memory_for(z.shape[:-1])
         kwargs = self._route(labels)
         x = self.chain.forward(z, **kwargs)
         return x, self.chain.forward_log_det_jacobian(z, event_ndims=1, **kwargs)
 
     def _choose_memory_for(self, leading: tf.TensorShape) -> None:
-        known = leading.num_elements()
-        if known is not None:
-            self.choose_memory(known)
-        elif not self._batch_size:
-            self.choose_memory(_USUAL_BATCH_SIZE)
+        num_images = leading.num_elements()
+        if num_images is None:
+            num_images = self._batch_size or _USUAL_BATCH_SIZE
+        if self._chooses_memory and num_images > self._batch_size:
+            self.choose_memory(num_images)
 
     def last_level_output(
         self, z: tf.Tensor, labels: tf.Tensor | None = None

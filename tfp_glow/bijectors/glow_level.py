@@ -34,10 +34,11 @@ __all__ = ["GlowLevel"]
 _STATE = tf.float64
 """What an image is between the steps of a level, whatever the networks compute in.
 
-An image is small beside the hidden layers of the networks, and so this costs little. It
-makes what is rebuilt from an output what it was, to the last bit that a network sees:
-rounded to float32 it would now and then fall on the other side of a ReLU's edge, and
-gradients that are rebuilt would differ by percents from those that are stored.
+An image is small beside the hidden layers of the networks, and so this costs nothing
+that could be measured on a CPU. It makes what is rebuilt from an output what it was, to
+the last bit that a network sees. Rounded to float32 it would now and then fall on the
+other side of a ReLU's edge, and rebuilt gradients would differ by percents from stored
+ones. So they still may in deep levels under XLA, which can round a network in two ways.
 """
 
 _MAX_UNROLLED_STEPS = 4
@@ -136,7 +137,6 @@ class GlowLevel(OnePass):
         check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
-        check_choice("memory", memory, ["reversible", "stored"])
         with tf.name_scope(name) as name:
             channels = 4 * channels
             channels_in = channels // 2
@@ -210,6 +210,7 @@ class GlowLevel(OnePass):
 
     @memory.setter
     def memory(self, memory: str) -> None:
+        check_choice("memory", memory, ["reversible", "stored"])
         problem = self.obstacle_to_reversing if memory == "reversible" else None
         if problem:
             raise ValueError(problem)
@@ -245,15 +246,16 @@ class GlowLevel(OnePass):
         )
 
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(x, [None, None, self._channels // 4], self.name)
         return self._run(self._squeeze.inverse(x), is_inverse=True)
 
     def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        check_event(z, [None, None, self._channels], self.name)
         x, log_det = self._run(z, is_inverse=False)
         return self._squeeze.forward(x), log_det  # [..., H, W, C]
 
     def _run(self, x: tf.Tensor, *, is_inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """All steps in one direction, on squeezed images."""
-        check_event(x, [None, None, self._channels], self.name)
         stacked = {key: tf.convert_to_tensor(v) for key, v in self.stacked.items()}
         act_norm, permutation = self._factory.mixing(
             stacked, self._num_steps, dtype=_STATE
@@ -288,7 +290,12 @@ class GlowLevel(OnePass):
         """Initialises the steps in turn, and returns what the batch becomes."""
         if only_new and self.initialized:
             return self.inverse(x)
-        x = self._squeeze.inverse(x)
+        z = apply_to_flat_batch(self._standardize, self._squeeze.inverse(x))
+        self.initialized.assign(True)
+        return z
+
+    def _standardize(self, x: tf.Tensor) -> tf.Tensor:
+        """Initialises the steps in turn from squeezed images, `[B, H, W, C]`."""
         standardize = self._factory.standardize
         if self.networks is None:
             standardize = tf.function(standardize, autograph=False)  # once for all
@@ -300,7 +307,6 @@ class GlowLevel(OnePass):
             steps.append(found)
         for key in steps[0]:
             self.stacked[key].assign(tf.stack([step[key] for step in steps]))
-        self.initialized.assign(True)
         return x
 
     def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:

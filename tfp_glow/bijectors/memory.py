@@ -3,7 +3,7 @@
 import logging
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -34,7 +34,7 @@ def stored_bytes_per_image(
     """Roughly what `memory="stored"` keeps of an image for the backward pass.
 
     In each step that is two hidden layers of the coupling network, and about six
-    tensors of the size of the image.
+    tensors of the size of the image. Of a user's networks nothing is known.
 
     Args:
         level_shapes: `(H, W, C)` of the image in the steps of each level.
@@ -81,20 +81,24 @@ def device_bytes() -> int | None:
     return total
 
 
-def choose_memory(bytes_per_image: int, batch_size: int) -> str:
+def choose_memory(
+    bytes_per_image: int, batch_size: int, find_obstacle: Callable[[], str | None]
+) -> str:
     """Chooses how to train, and says so in the log `tfp_glow`.
 
     Args:
         bytes_per_image: What `stored_bytes_per_image` returned.
         batch_size: Images in a batch, on one device.
+        find_obstacle: Says why it cannot be `"reversible"`, if it cannot.
 
     Returns:
         `"stored"` where activations take at most half of the device's memory, or where
-        that is not known, else `"reversible"`.
+        that is not known, or where there is an obstacle; else `"reversible"`.
     """
     needed, available = bytes_per_image * batch_size, device_bytes()
     fits = available is None or needed <= _SHARE * available
-    choice = "stored" if fits else "reversible"
+    obstacle = None if fits else find_obstacle()
+    choice = "stored" if fits or obstacle else "reversible"
     has = "of unknown memory" if available is None else f"with {_gigabytes(available)}"
     _LOG.log(
         logging.INFO if fits else logging.WARNING,
@@ -104,7 +108,7 @@ def choose_memory(bytes_per_image: int, batch_size: int) -> str:
         batch_size,
         _gigabytes(needed),
         has,
-        "" if fits else " A step takes about a third longer so.",
+        "" if fits else f" {obstacle or 'A step takes about a third longer so.'}",
     )
     return choice
 

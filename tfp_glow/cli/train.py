@@ -93,6 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     baselines = _baselines(arguments, images, model.num_bits)
     train, validation = _batches(arguments, info, settings)
+    model.glow.choose_memory(settings.batch_size)
     model.summary()
 
     started = time.perf_counter()

@@ -65,7 +65,8 @@ def load_openai_checkpoint(
         num_bits: Bits of a pixel, `--n_bits_x`.
         weight_y: Weight of the classifier's loss, `--weight_y`.
         use_ema: Whether to take the moving averages of the variables.
-        dtype: `"float32"` or `"float64"`; Keras's default when not given.
+        dtype: `"float32"`, `"float64"` or `"mixed_bfloat16"`; Keras's default when not
+            given.
 
     Returns:
         A `GlowModel`, initialised.
