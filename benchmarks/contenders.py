@@ -23,25 +23,32 @@ __all__ = [
 ]
 
 
-def train_tfp_glow(*, batch_size: int, **shape: object) -> Subject:
+OPTIMIZERS = {"tfp_glow": tfg.Adamax, "Keras": keras.optimizers.Adamax}
+"""The same Adamax: ours is one operation a variable."""
+
+
+def train_tfp_glow(
+    *, batch_size: int, optimizer: str = "tfp_glow", **shape: object
+) -> Subject:
     """A training step of `tfg.Glow`, after data-dependent initialisation."""
     distribution = _tfp_glow(**shape)
     images = tf.constant(smooth_images(batch_size, shape["event_shape"]))
     tfg.initialize(distribution, images)
-    return _training_step(distribution, images)
+    return _training_step(distribution, images, optimizer)
 
 
-def train_tfb_glow(*, batch_size: int, **shape: object) -> Subject:
+def train_tfb_glow(
+    *, batch_size: int, optimizer: str = "tfp_glow", **shape: object
+) -> Subject:
     """A training step of `tfb.Glow`, which initialises itself in its first."""
     images = tf.constant(smooth_images(batch_size, shape["event_shape"]))
-    return _training_step(_tfb_glow(**shape), images)
+    return _training_step(_tfb_glow(**shape), images, optimizer)
 
 
 def fit_tfp_glow(*, batch_size: int, **shape: object) -> Subject:
     """One step of `GlowModel.fit` on `uint8` images, with a moving average."""
     model = tfg.GlowModel(seed=0, **shape)
-    optimizer = keras.optimizers.Adamax(LEARNING_RATE, use_ema=True)
-    model.compile(optimizer)
+    model.compile(tfg.Adamax(LEARNING_RATE, use_ema=True))
     images = tfg.quantize(smooth_images(batch_size, shape["event_shape"])).numpy()
 
     def call() -> float:
@@ -96,10 +103,12 @@ def _tfb_glow(
     return tfd.TransformedDistribution(base, bijector)
 
 
-def _training_step(distribution: tfd.Distribution, images: tf.Tensor) -> Subject:
+def _training_step(
+    distribution: tfd.Distribution, images: tf.Tensor, optimizer_name: str
+) -> Subject:
     """Loss, gradients and Adamax as one graph."""
     variables = distribution.trainable_variables
-    optimizer = keras.optimizers.Adamax(LEARNING_RATE)
+    optimizer = OPTIMIZERS[optimizer_name](LEARNING_RATE)
     optimizer.build([keras.Variable(v, name=f"v{i}") for i, v in enumerate(variables)])
 
     @tf.function(jit_compile=False)

@@ -25,6 +25,7 @@ SHAPE = {
     "hidden_channels": 512,
     "batch_size": 8,
 }
+KERAS = {"optimizer": "Keras"}
 AUTO, REVERSIBLE = "tfp_glow", 'tfp_glow, memory="reversible"'
 FIT, TFB = "tfp_glow, GlowModel.fit", "tfb.Glow"
 OURS, THEIRS = "contenders:train_tfp_glow", "contenders:train_tfb_glow"
@@ -33,10 +34,10 @@ OURS, THEIRS = "contenders:train_tfp_glow", "contenders:train_tfb_glow"
 def make_contenders(shape: dict) -> dict[str, Contender]:
     """All contenders, by the names of their rows."""
     return {
-        AUTO: Contender(OURS, {**shape, "memory": "auto"}),
-        REVERSIBLE: Contender(OURS, {**shape, "memory": "reversible"}),
+        AUTO: Contender(OURS, {**shape, **KERAS, "memory": "auto"}),
+        REVERSIBLE: Contender(OURS, {**shape, **KERAS, "memory": "reversible"}),
         FIT: Contender("contenders:fit_tfp_glow", shape),
-        TFB: Contender(THEIRS, shape, rounds=1),
+        TFB: Contender(THEIRS, {**shape, **KERAS}, rounds=1),
     }
 
 

@@ -14,10 +14,12 @@ FILES = sorted((ROOT / "tfp_glow").rglob("*.py"))
 # and `tfp_glow` stands for the package's own `__init__.py`.
 ORDER = [
     "version",
+    "adamax",
     "_suggest",
     "_checks",
     "dequantization",
     "data",
+    "convolution",
     "networks",
     "user_network",
     "bijectors",
@@ -40,10 +42,11 @@ ORDER = [
     "cli",
 ]
 # These know nothing of the flow, so that a user can take them alone.
-ALONE = {"dequantization", "data"}
+ALONE = {"adamax", "dequantization", "data"}
 HELPERS = {"_suggest", "_checks"}
 
 KERAS = {
+    "adamax",
     "flow_model",
     "glow_model",
     "callbacks",

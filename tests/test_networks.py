@@ -49,16 +49,32 @@ def test_edge_conv_is_openai_s(shape):
     np.testing.assert_allclose(network(x), expected, rtol=1e-10, atol=1e-12)
 
 
+# A narrow network's first layer is a convolution, a wide one's a product of patches.
+WIDTHS = pytest.mark.parametrize("width", [5, 80])
+
+
+@WIDTHS
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
-def test_glow_network_is_openai_s(shape):
-    network = perturbed(GlowNetwork(2, 3, hidden_channels=5, dtype=tf.float64, seed=0))
+def test_glow_network_is_openai_s(shape, width):
+    network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
+    p = perturbed(network).parameters
     x = random_images(2, *shape, 2)
-    expected = openai_network(x, network.parameters)
-    np.testing.assert_allclose(network(x), expected, rtol=1e-10, atol=1e-12)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        expected, actual = openai_network(x, p), network(x)
+        expected_sum, actual_sum = (
+            tf.reduce_sum(tf.sin(y)) for y in (expected, actual)
+        )
+    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
+    one, other = (tape.gradient(y, [x, p]) for y in (expected_sum, actual_sum))
+    for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-8, atol=1e-8)
 
 
-def test_sizes_may_be_unknown():
-    network = perturbed(GlowNetwork(2, 3, hidden_channels=5, dtype=tf.float64, seed=0))
+@WIDTHS
+def test_sizes_may_be_unknown(width):
+    network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
+    perturbed(network)
     signature = [tf.TensorSpec([None, None, None, 2], tf.float64)]
     x = random_images(2, 4, 3, 2)
     actual = tf.function(network, input_signature=signature)(x)
@@ -70,6 +86,20 @@ def test_starts_at_zero(make):
     network = make(2, 3)
     output = network(tf.ones([2, 4, 4, 2]))
     np.testing.assert_array_equal(output, tf.zeros([2, 4, 4, 3]))
+
+
+@WIDTHS
+def test_computes_in_another_type_and_answers_in_that_of_its_input(width):
+    network = GlowNetwork(2, 3, hidden_channels=width, compute_dtype=tf.bfloat16)
+    graph = tf.function(network).get_concrete_function(tf.TensorSpec([2, 4, 4, 2]))
+    hidden_layers = [
+        op.outputs[0].dtype
+        for op in graph.graph.get_operations()
+        if op.type in ("Conv2D", "MatMul")
+        and op.outputs[0].shape.num_elements() == 2 * 4 * 4 * width
+    ]
+    assert hidden_layers == [tf.bfloat16] * 2
+    assert graph.output_dtypes == tf.float32
 
 
 def test_bfloat16_input_gives_bfloat16():

@@ -1,6 +1,7 @@
 """Glow as TensorFlow Probability bijectors, trained with Keras 3."""
 
 from tfp_glow import data
+from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors import (
     ActNormBijector,
     Glow,
@@ -22,6 +23,7 @@ from tfp_glow.version import __version__
 
 __all__ = [
     "ActNormBijector",
+    "Adamax",
     "FlowModel",
     "Glow",
     "GlowAdditiveCoupling",

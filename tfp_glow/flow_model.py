@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
 
 tfd = tfp.distributions
@@ -111,8 +112,8 @@ class FlowModel(keras.Model):
         """Configures training: `keras.Model.compile`, with other defaults.
 
         Args:
-            optimizer: Name or instance; Adamax with learning rate 1e-3 when not given,
-                as in the paper.
+            optimizer: Name or instance; `tfg.Adamax` with learning rate 1e-3 when not
+                given, as in the paper.
             jit_compile: Whether to use XLA. `"auto"` does where there is a GPU: on a
                 CPU its convolutions are several times slower.
             **kwargs: What `keras.Model.compile` takes besides.
@@ -127,6 +128,8 @@ class FlowModel(keras.Model):
                     "there are no targets for metrics. "
                     f"Received: {name}={kwargs[name]!r}. Leave `{name}` out."
                 )
+        if optimizer == "adamax":
+            optimizer = Adamax()
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False

@@ -1,16 +1,19 @@
 """The paper's coupling network, and the convolution of its priors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import Parameter
+from tfp_glow.convolution import conv
 
 __all__ = [
     "LOG_SCALE_FACTOR",
     "EdgeConv",
     "GlowNetwork",
+    "PreparedGlowNetwork",
     "ScaledLinear",
     "standardizing_parameters",
 ]
@@ -40,70 +43,6 @@ def standardizing_parameters(
     is_constant = std <= 1e-6 * tf.abs(mean)
     std = tf.where(is_constant, tf.ones_like(std), std + 1e-6)
     return -mean, -tf.math.log(std) / log_scale_factor
-
-
-def _edge_map(
-    height: int | tf.Tensor, width: int | tf.Tensor, kernel: tf.Tensor
-) -> tf.Tensor:
-    """What the edge indicator adds to a convolution: `[H, W, channels_out]`.
-
-    openai/glow pads images with zeros and adds a channel that is 1 on the padding and
-    0 inside. That channel is the same for every image, so it acts as a bias: at each
-    pixel the sum of those of the kernel's taps that lie outside.
-
-    Args:
-        height: Height of the image.
-        width: Width of the image.
-        kernel: `[3, 3, 1, channels_out]`.
-    """
-
-    def is_outside(size: int | tf.Tensor) -> tf.Tensor:
-        positions = np.arange(size) if isinstance(size, int) else tf.range(size)
-        position = positions[:, tf.newaxis] + [-1, 0, 1]  # [size, 3]
-        return (position < 0) | (position >= size)
-
-    rows = is_outside(height)[:, tf.newaxis, :, tf.newaxis]
-    taps = rows | is_outside(width)[tf.newaxis, :, tf.newaxis, :]  # [H, W, 3, 3]
-    return tf.tensordot(tf.cast(taps, kernel.dtype), tf.squeeze(kernel, axis=2), 2)
-
-
-def _conv(
-    x: tf.Tensor,
-    kernel: tf.Tensor,
-    shift: tf.Tensor,
-    *,
-    input_scale: tf.Tensor | None = None,
-    output_scale: tf.Tensor | None = None,
-    activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
-) -> tf.Tensor:
-    """`activation((convolution(x * input_scale) + shift) * output_scale)`.
-
-    It is one pass over `x`: the scales go into the kernel. A kernel with one more input
-    channel than `x` has is openai/glow's, with the edge indicator last.
-    """
-    channels_in = x.shape[-1]
-    bias = shift
-    if output_scale is not None:
-        kernel *= output_scale
-        bias *= output_scale
-    if kernel.shape[2] == channels_in + 1:
-        shape = tf.shape(x)
-        height = shape[1] if x.shape[1] is None else x.shape[1]
-        width = shape[2] if x.shape[2] is None else x.shape[2]
-        # The gradient of a split is one concatenation, that of two slices is not.
-        kernel, of_edge = tf.split(kernel, [channels_in, 1], axis=2)
-        bias += _edge_map(height, width, of_edge)
-        if channels_in == 0:  # a prior that depends on nothing but the place
-            return tf.cast(bias, x.dtype)[tf.newaxis]
-    if input_scale is not None:
-        kernel *= input_scale[:, tf.newaxis]
-    kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
-    if x.dtype == tf.bfloat16 and kernel.shape[:2] == [1, 1]:
-        # On a CPU the gradients of a convolution take longer than those of a product.
-        flat = tf.reshape(x, [-1, channels_in]) @ tf.squeeze(kernel, [0, 1])
-        shape = tf.concat([tf.shape(x)[:-1], bias.shape], 0)
-        return tf.reshape(activation(flat + bias), shape)
-    return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
 
 
 def _scale(raw_log_scale: tf.Tensor) -> tf.Tensor:
@@ -188,8 +127,7 @@ class EdgeConv(_ParameterModule):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the convolution."""
         p = self._tensors()
-        scale = _scale(p["raw_log_scale"])
-        return _conv(x, p["kernel"], p["bias"], output_scale=scale)
+        return conv(x, p["kernel"], p["bias"]) * _scale(p["raw_log_scale"])
 
 
 class ScaledLinear(_ParameterModule):
@@ -298,7 +236,7 @@ class GlowNetwork(_ParameterModule):
         """
         self.channels_in = channels_in
         self.channels_out = channels_out
-        self._compute_dtype = compute_dtype
+        self.compute_dtype = compute_dtype
         super().__init__(
             parameters,
             lambda: self.initial_parameters(
@@ -322,17 +260,23 @@ class GlowNetwork(_ParameterModule):
         channels_out: int,
         *,
         hidden_channels: int,
+        batch_shape: Sequence[int] = (),
         rng: np.random.Generator,
         dtype: tf.DType = tf.float32,
     ) -> dict[str, tf.Tensor]:
-        """Kernels from N(0, 0.05^2), the last layer zero, act-norms the identity."""
+        """Kernels from N(0, 0.05^2), the last layer zero, act-norms the identity.
+
+        Of one network, or of many, stacked along the axes of `batch_shape`.
+        """
 
         def normal(*shape: int) -> tf.Tensor:
             seed = rng.integers(2**31, size=2)  # NumPy draws on one core
-            return tf.random.stateless_normal(shape, seed, stddev=0.05, dtype=dtype)
+            return tf.random.stateless_normal(
+                [*batch_shape, *shape], seed, stddev=0.05, dtype=dtype
+            )
 
         def zeros(*shape: int) -> tf.Tensor:
-            return tf.zeros(shape, dtype)
+            return tf.zeros([*batch_shape, *shape], dtype)
 
         return {
             "kernel_1": normal(3, 3, channels_in + 1, hidden_channels),
@@ -348,19 +292,8 @@ class GlowNetwork(_ParameterModule):
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Evaluates the network."""
-        p = self._tensors()
-        if self._compute_dtype is not None:
-            x = tf.cast(x, self._compute_dtype)
-        scale_1, scale_2, scale_3 = (_scale(p[f"raw_log_scale_{i}"]) for i in (1, 2, 3))
-        x = _conv(
-            x, p["kernel_1"], p["shift_1"], output_scale=scale_1, activation=tf.nn.relu
-        )  # [B, H, W, hidden_channels]
-        # A scale is positive and passes through the ReLU. In the last kernel it costs
-        # less than in this one, where most of the parameters are.
-        x = _conv(x, p["kernel_2"], p["shift_2"], activation=tf.nn.relu)
-        return _conv(
-            x, p["kernel_3"], p["bias_3"], input_scale=scale_2, output_scale=scale_3
-        )
+        prepared = PreparedGlowNetwork.prepare(self._tensors())
+        return PreparedGlowNetwork(prepared, self.compute_dtype)(x)
 
     def standardize(self, x: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Act-norm parameters that standardise both hidden layers on a batch.
@@ -375,9 +308,51 @@ class GlowNetwork(_ParameterModule):
         found = {}
         for i in (1, 2):
             kernel = p[f"kernel_{i}"]
-            hidden = _conv(x, kernel, tf.zeros(kernel.shape[-1:], kernel.dtype))
+            hidden = conv(x, kernel, tf.zeros(kernel.shape[-1:], kernel.dtype))
             shift, raw_log_scale = standardizing_parameters(hidden)
             found |= {f"shift_{i}": shift, f"raw_log_scale_{i}": raw_log_scale}
             x = tf.nn.relu((hidden + shift) * _scale(raw_log_scale))
         scale_3 = _scale(p["raw_log_scale_3"])
-        return found, _conv(x, p["kernel_3"], p["bias_3"], output_scale=scale_3)
+        return found, conv(x, p["kernel_3"], p["bias_3"]) * scale_3
+
+
+@dataclass(frozen=True)
+class PreparedGlowNetwork:
+    """A `GlowNetwork` as a function of its input alone.
+
+    What depends on the parameters alone has been computed, of many networks at once if
+    these are stacked.
+
+    Attributes:
+        parameters: What `prepare` returns, of one network.
+        compute_dtype: Type that the convolutions compute in; the input's when `None`.
+    """
+
+    parameters: dict[str, tf.Tensor]
+    compute_dtype: tf.DType | None = None
+
+    @staticmethod
+    def prepare(parameters: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The kernels as they are, and all that is small in one vector.
+
+        Args:
+            parameters: Those of a `GlowNetwork`, with any leading axes.
+        """
+        p = parameters
+        scales = [_scale(p[f"raw_log_scale_{i}"]) for i in (1, 2, 3)]
+        biases = [p["shift_1"] * scales[0], p["shift_2"], p["bias_3"]]
+        kernels = {key: p[key] for key in ("kernel_1", "kernel_2", "kernel_3")}
+        return kernels | {"vectors": tf.concat([*scales, *biases], axis=-1)}
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Evaluates the network, in the type of its input."""
+        p = self.parameters
+        sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
+        scale_1, scale_2, scale_3, *biases = tf.split(p["vectors"], 2 * sizes)
+        h = x if self.compute_dtype is None else tf.cast(x, self.compute_dtype)
+        h = conv(h, p["kernel_1"] * scale_1, biases[0], activation=tf.nn.relu)
+        # A scale is positive and passes through the ReLU. In the last kernel it costs
+        # less than in this one, where most of the parameters are.
+        h = conv(h, p["kernel_2"], biases[1], activation=tf.nn.relu)
+        h = conv(h, p["kernel_3"], biases[2], input_scale=scale_2)
+        return tf.cast(tf.cast(h, scale_3.dtype) * scale_3, x.dtype)

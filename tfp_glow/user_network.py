@@ -8,7 +8,7 @@ from types import MethodType
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow.networks import EdgeConv, GlowNetwork
+from tfp_glow.networks import EdgeConv, GlowNetwork, PreparedGlowNetwork
 
 __all__ = ["UserNetwork", "as_network"]
 
@@ -139,7 +139,7 @@ def as_network(
     *,
     spatial_shape: tuple[int, int] = (8, 8),
     dtype: tf.DType = tf.float32,
-) -> GlowNetwork | EdgeConv | UserNetwork:
+) -> GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork:
     """A network of ours as it is, and any other callable as a `UserNetwork`.
 
     Args:
@@ -156,7 +156,8 @@ def as_network(
         TypeError: If `network` is not callable.
         ValueError: If its output or its variables are not as they must be.
     """
-    if isinstance(network, GlowNetwork | EdgeConv | UserNetwork):
+    ours = GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork
+    if isinstance(network, ours):
         return network
     return UserNetwork(
         network, channels_in, channels_out, spatial_shape=spatial_shape, dtype=dtype

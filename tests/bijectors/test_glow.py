@@ -265,8 +265,7 @@ def test_a_bounded_scale_is_bounded_at_every_coupling_and_split():
 def test_types_by_any_name(dtype):
     glow = small(dtype=dtype, network_dtype="bfloat16")
     assert glow.dtype == tf.float64
-    network = glow.levels[0].steps[0].coupling.network
-    assert network(tf.zeros([1, 2, 2, 2], tf.float64)).dtype == tf.bfloat16
+    assert glow.levels[0].steps[0].coupling.network.compute_dtype == tf.bfloat16
 
 
 def test_memory_of_a_level_is_checked():

@@ -171,17 +171,12 @@ class GlowLevel(OnePass):
             self.memory = memory
             if stacked is None:
                 rng = np.random.default_rng(seed)
-                initial = [
-                    self._factory.initial_parameters(hidden_channels, rng)
-                    for _ in range(num_steps)
-                ]
+                initial = self._factory.initial_parameters(
+                    num_steps, hidden_channels, rng
+                )
                 stacked = {
-                    key: tf.Variable(
-                        tf.stack([step[key] for step in initial]),
-                        trainable=key not in NOT_TRAINED,
-                        name=key,
-                    )
-                    for key in initial[0]
+                    key: tf.Variable(value, trainable=key not in NOT_TRAINED, name=key)
+                    for key, value in initial.items()
                 }
                 initialized = tf.Variable(False, trainable=False, name="initialized")
             self.stacked = stacked
@@ -267,14 +262,13 @@ class GlowLevel(OnePass):
             matrix, inverse_matrix = inverse_matrix, matrix
             log_det = -log_det
         steps = StepSequence(
-            self._factory.coupling_of,
+            self._factory.prepared_coupling,
             self._num_steps,
             is_inverse=is_inverse,
             is_looped=not self._unroll and not tf.executing_eagerly(),
         )
-        tensors = {"shift": act_norm.shift, "matrix": matrix()} | {
-            key: v for key, v in stacked.items() if key.startswith("network/")
-        }
+        tensors = {"shift": act_norm.shift, "matrix": matrix()}
+        tensors |= self._factory.prepare_networks(stacked)
         if self.memory == "reversible":
             run = partial(
                 steps.run_reversible, stacked=tensors, undoing_matrix=inverse_matrix

@@ -1,6 +1,6 @@
 """What the steps of a level have in common, and how one is made of its parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -19,7 +19,11 @@ from tfp_glow.bijectors.glow_affine_coupling import (
 from tfp_glow.bijectors.glow_step import GlowStep
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
-from tfp_glow.networks import GlowNetwork, standardizing_parameters
+from tfp_glow.networks import (
+    GlowNetwork,
+    PreparedGlowNetwork,
+    standardizing_parameters,
+)
 
 tfb = tfp.bijectors
 
@@ -61,29 +65,33 @@ class StepFactory:
     dtype: tf.DType
 
     def initial_parameters(
-        self, hidden_channels: int, rng: np.random.Generator
+        self, num_steps: int, hidden_channels: int, rng: np.random.Generator
     ) -> dict[str, tf.Tensor]:
-        """Initial values of one step."""
+        """Initial values of all steps, stacked."""
         channels, dtype = self.channels, self.dtype
         parts = {
             "act_norm": {
-                "shift": tf.zeros([channels], dtype),
-                "raw_log_scale": tf.zeros([channels], dtype),
+                "shift": tf.zeros([num_steps, channels], dtype),
+                "raw_log_scale": tf.zeros([num_steps, channels], dtype),
             }
         }
         if self.permutation == "invertible_conv":
-            parts["permutation"] = LUInvertibleConv.initial_parameters(
-                channels, rng=rng, dtype=dtype
-            )
-        elif self.permutation == "shuffle":
+            steps = [
+                LUInvertibleConv.initial_parameters(channels, rng=rng, dtype=dtype)
+                for _ in range(num_steps)
+            ]
             parts["permutation"] = {
-                "order": tf.constant(rng.permutation(channels), tf.int32)
+                key: tf.stack([step[key] for step in steps]) for key in steps[0]
             }
+        elif self.permutation == "shuffle":
+            order = rng.permuted(np.tile(np.arange(channels), [num_steps, 1]), axis=1)
+            parts["permutation"] = {"order": tf.constant(order, tf.int32)}
         if self.networks is None:
             parts["network"] = GlowNetwork.initial_parameters(
                 channels // 2,
                 channels // 2 * COUPLINGS[self.coupling][1],
                 hidden_channels=hidden_channels,
+                batch_shape=[num_steps],
                 rng=rng,
                 dtype=dtype,
             )
@@ -102,26 +110,38 @@ class StepFactory:
             # The paper's direction, z[c] = x[order[c]], is `Permute.forward`.
             order = parts["permutation"].get("order", np.arange(self.channels)[::-1])
             permutation = tfb.Invert(tfb.Permute(order))
-        return GlowStep(
-            ActNormBijector(self.channels, **parts["act_norm"]),
-            permutation,
-            self.coupling_of(parameters, k),
-        )
-
-    def coupling_of(self, parameters: Parameters, k: int | tf.Tensor) -> Coupling:
-        """Step k's coupling."""
-        channels_in = self.channels // 2
-        make_coupling, channels_per_changed = COUPLINGS[self.coupling]
         network = (
             GlowNetwork(
-                channels_in,
-                channels_in * channels_per_changed,
-                parameters=_parts(parameters)["network"],
+                self.channels // 2,
+                self.channels // 2 * COUPLINGS[self.coupling][1],
+                parameters=parts["network"],
                 compute_dtype=self.network_dtype,
             )
             if self.networks is None
             else self.networks[k]
         )
+        return GlowStep(
+            ActNormBijector(self.channels, **parts["act_norm"]),
+            permutation,
+            self._coupling(network),
+        )
+
+    def prepare_networks(self, stacked: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `prepared_coupling` needs of the networks of all steps."""
+        if self.networks is not None:
+            return {}
+        return PreparedGlowNetwork.prepare(_parts(stacked)["network"])
+
+    def prepared_coupling(
+        self, network: dict[str, tf.Tensor], k: int | tf.Tensor
+    ) -> Coupling:
+        """Step k's coupling, of its part of what `prepare_networks` returns."""
+        if self.networks is not None:
+            return self._coupling(self.networks[k])
+        return self._coupling(PreparedGlowNetwork(network, self.network_dtype))
+
+    def _coupling(self, network: Callable[[tf.Tensor], tf.Tensor]) -> Coupling:
+        make_coupling, _ = COUPLINGS[self.coupling]
         kwargs = {"network": network, "dtype": self.dtype}
         if self.coupling == "affine":
             kwargs["log_scale_fn"] = SCALES[self.scale]

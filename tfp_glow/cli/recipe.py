@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tfp_glow.adamax import Adamax
 from tfp_glow.cli.run_folder import save_model
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.presets import Preset
@@ -38,7 +39,7 @@ def make_optimizer(settings: Preset, total_steps: int) -> keras.optimizers.Optim
         }
     else:
         decay["initial_learning_rate"] = settings.learning_rate
-    return keras.optimizers.Adamax(
+    return Adamax(
         keras.optimizers.schedules.CosineDecay(**decay),
         weight_decay=settings.weight_decay or None,  # Zero would cost a pass over them.
         use_ema=True,
