@@ -38,7 +38,7 @@ def make_contenders(quantities: dict) -> dict[tuple, Contender]:
     """Each point, by what is varied, memory and value."""
     return {
         (quantity, memory, value): Contender(
-            "contenders:train_tfp_glow",
+            "tfp_glow_contender:train",
             {**BASE, **change(value), "memory": memory},
         )
         for quantity, (change, values) in quantities.items()

@@ -28,7 +28,7 @@ SHAPE = {
 KERAS = {"optimizer": "Keras"}
 AUTO, REVERSIBLE = "tfp_glow", 'tfp_glow, memory="reversible"'
 FIT, TFB = "tfp_glow, GlowModel.fit", "tfb.Glow"
-OURS, THEIRS = "contenders:train_tfp_glow", "contenders:train_tfb_glow"
+OURS, THEIRS = "tfp_glow_contender:train", "tfb_contender:train"
 
 
 def make_contenders(shape: dict) -> dict[str, Contender]:
@@ -36,7 +36,7 @@ def make_contenders(shape: dict) -> dict[str, Contender]:
     return {
         AUTO: Contender(OURS, {**shape, **KERAS, "memory": "auto"}),
         REVERSIBLE: Contender(OURS, {**shape, **KERAS, "memory": "reversible"}),
-        FIT: Contender("contenders:fit_tfp_glow", shape),
+        FIT: Contender("tfp_glow_contender:fit", shape),
         TFB: Contender(THEIRS, {**shape, **KERAS}, rounds=1),
     }
 

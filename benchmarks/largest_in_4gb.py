@@ -27,7 +27,7 @@ BASE = {
     "hidden_channels": 512,
     "batch_size": 1,
 }
-OURS, THEIRS = "contenders:train_tfp_glow", "contenders:train_tfb_glow"
+OURS, THEIRS = "tfp_glow_contender:train", "tfb_contender:train"
 CONTENDERS = {
     "tfp_glow, reversible": (OURS, {"memory": "reversible"}),
     "tfp_glow, stored": (OURS, {"memory": "stored"}),

@@ -25,7 +25,7 @@ SHAPE = {
     "batch_size": 64,
 }
 REVERSIBLE, STORED, TFB = "tfp_glow, reversible", "tfp_glow, stored", "tfb.Glow"
-OURS, THEIRS = "contenders:train_tfp_glow", "contenders:train_tfb_glow"
+OURS, THEIRS = "tfp_glow_contender:train", "tfb_contender:train"
 
 
 def make_contenders(shape: dict, depth: int) -> dict[str, Contender]:

@@ -40,11 +40,11 @@ TFB, LARGE = "tfb.Glow", "tfp_glow, 256 x 256 x 3, 6 x 32 additive, batch 1"
 
 def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
     """All contenders, by the names of their rows."""
-    ours = "contenders:sample_tfp_glow"
+    ours = "tfp_glow_contender:sample"
     return {
         FLOAT32: Contender(ours, shape),
         MIXED: Contender(ours, {**shape, "mixed": True}),
-        TFB: Contender("contenders:sample_tfb_glow", shape),
+        TFB: Contender("tfb_contender:sample", shape),
         LARGE: Contender(ours, large_shape, rounds=1),
     }
 

@@ -38,12 +38,12 @@ CONVOLUTIONS_MIXED = "convolutions alone, bfloat16"
 
 def make_contenders(shape: dict, torch_python: str) -> dict[str, Contender]:
     """All contenders that can run, by the names of their rows."""
-    ours, convolutions = "contenders:train_tfp_glow", "convolutions:alone"
+    ours, convolutions = "tfp_glow_contender:train", "convolutions:alone"
     contenders = {
         STORED: Contender(ours, {**shape, "memory": "stored"}),
         REVERSIBLE: Contender(ours, {**shape, "memory": "reversible"}),
         MIXED: Contender(ours, {**shape, "memory": "stored", "mixed": True}),
-        TFB: Contender("contenders:train_tfb_glow", shape),
+        TFB: Contender("tfb_contender:train", shape),
         NORMFLOWS: Contender("normflows_contender:train", shape, torch_python),
         CONVOLUTIONS: Contender(convolutions, {**shape, "dtype": "float32"}),
         CONVOLUTIONS_MIXED: Contender(convolutions, {**shape, "dtype": "bfloat16"}),

@@ -1,6 +1,6 @@
 """Glow as TensorFlow Probability bijectors, trained with Keras 3."""
 
-from tfp_glow import data
+from tfp_glow import _tensorflow, data  # noqa: F401
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors import (
     ActNormBijector,

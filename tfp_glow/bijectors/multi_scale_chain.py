@@ -154,24 +154,26 @@ class MultiScaleChain(OnePass):
         self, x: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, self._event_shape, self.name)
-        log_det = tf.zeros([], x.dtype)
+        # Subtractions. Additions TensorFlow would make one `AddN`, and of a graph that
+        # holds one it simulates the use of memory, for a quarter of a second.
+        minus_log_det = tf.zeros([], x.dtype)
         finished = []
         for i, parts in enumerate(self._parts()):
             for part in parts:
                 part_kwargs = kwargs.get(part.name, {})
                 h, x = x, part.inverse(x, **part_kwargs)
-                log_det += part.inverse_log_det_jacobian(h, 3, **part_kwargs)
+                minus_log_det -= part.inverse_log_det_jacobian(h, 3, **part_kwargs)
             if i < len(self.split_priors):
                 x, half = tf.split(x, 2, axis=-1)  # [..., h, w, c / 2]
                 finished.append(_flatten(half))
         z = tf.concat([*finished, _flatten(x)], axis=-1)  # [..., H W C]
-        return z, log_det
+        return z, -minus_log_det
 
     def _forward_and_log_det(
         self, z: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(z, [prod(self._event_shape)], self.name)
-        log_det = tf.zeros([], z.dtype)
+        minus_log_det = tf.zeros([], z.dtype)
         *finished, top = tf.split(z, self._part_sizes(), axis=-1)
         x = _unflatten(top, self._level_shapes[-1])
         for i, parts in reversed(list(enumerate(self._parts()))):
@@ -182,8 +184,8 @@ class MultiScaleChain(OnePass):
             for part in reversed(parts):
                 part_kwargs = kwargs.get(part.name, {})
                 h, x = x, part.forward(x, **part_kwargs)
-                log_det += part.forward_log_det_jacobian(h, 3, **part_kwargs)
-        return x, log_det  # [..., H, W, C]
+                minus_log_det -= part.forward_log_det_jacobian(h, 3, **part_kwargs)
+        return x, -minus_log_det  # [..., H, W, C]
 
     def last_level_output(self, z: tf.Tensor, **kwargs: dict[str, object]) -> tf.Tensor:
         """What the last level has put out, before the top prior standardised it.

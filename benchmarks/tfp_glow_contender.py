@@ -1,0 +1,48 @@
+"""Training steps and samplers of tfp_glow."""
+
+import tfp_glow as tfg  # isort: skip  (first, as in a program that has no other flows)
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from subject import LEARNING_RATE, Subject, smooth_images
+from tensorflow_subjects import make_subject, sampler, training_step
+
+tfd = tfp.distributions
+
+__all__ = ["fit", "sample", "train"]
+
+
+def train(*, batch_size: int, optimizer: str = "tfp_glow", **shape: object) -> Subject:
+    """A training step of `tfg.Glow`, after data-dependent initialisation."""
+    distribution = _glow(**shape)
+    images = tf.constant(smooth_images(batch_size, shape["event_shape"]))
+    tfg.initialize(distribution, images)
+    return training_step(distribution, images, optimizer)
+
+
+def fit(*, batch_size: int, **shape: object) -> Subject:
+    """One step of `GlowModel.fit` on `uint8` images, with a moving average."""
+    model = tfg.GlowModel(seed=0, **shape)
+    model.compile(tfg.Adamax(LEARNING_RATE, use_ema=True))
+    images = tfg.quantize(smooth_images(batch_size, shape["event_shape"])).numpy()
+
+    def call() -> float:
+        history = model.fit(
+            images, batch_size=batch_size, steps_per_epoch=1, epochs=1, verbose=0
+        )
+        return history.history["loss"][-1]
+
+    return make_subject(call, [v.value for v in model.trainable_variables])
+
+
+def sample(*, batch_size: int, **shape: object) -> Subject:
+    """Sampling from `tfg.Glow`."""
+    return sampler(_glow(**shape), batch_size)
+
+
+def _glow(
+    *, event_shape: tuple[int, int, int], mixed: bool = False, **arguments: object
+) -> tfd.Distribution:
+    if mixed:
+        arguments["network_dtype"] = tf.bfloat16
+    return tfg.glow_distribution(tfg.Glow(event_shape, seed=0, **arguments))
