@@ -49,8 +49,9 @@ def test_edge_conv_is_openai_s(shape):
     np.testing.assert_allclose(network(x), expected, rtol=1e-10, atol=1e-12)
 
 
-# A narrow network's first layer is a convolution, a wide one's a product of patches.
-WIDTHS = pytest.mark.parametrize("width", [5, 80])
+# The first layer is a convolution and a map of the edge, a convolution that sees the
+# edge as a channel, or a product of patches.
+WIDTHS = pytest.mark.parametrize("width", [5, 40, 120])
 
 
 @WIDTHS

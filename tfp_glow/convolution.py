@@ -13,10 +13,13 @@ def conv(
     kernel: tf.Tensor,
     bias: tf.Tensor,
     *,
-    input_scale: tf.Tensor | None = None,
+    scales: tuple[tf.Tensor, tf.Tensor] | None = None,
     activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
-    """`activation(convolution(x * input_scale) + bias)`, in the type of `x`.
+    """`activation(convolution(x) + bias)`, in the type of `x`.
+
+    Where `scales` are given, of the channels that go in and of those that come out,
+    they are multiplied into the kernel.
 
     A kernel with one more input channel than `x` has is openai/glow's, with the edge
     indicator last.
@@ -28,21 +31,49 @@ def conv(
         # unlike in float32.
         return _product(x, kernel, bias, activation)
     if kernel.shape[2] == channels_in + 1:
-        # With few channels a product of patches is faster than a convolution, its
-        # gradient with respect to the input most of all. To make them costs as many
-        # operations for each pixel as they have numbers, squared.
-        if input_scale is None and 0 < channels_in < kernel.shape[3] / 36:
-            return _product(_patches(x), kernel, bias, activation)
+        if scales is None and 0 < channels_in < kernel.shape[3] / 8:
+            return _conv_of_few_channels(x, kernel, bias, activation)
         # The gradient of a split is one concatenation, that of two slices is not.
         kernel, of_edge = tf.split(kernel, [channels_in, 1], axis=2)
-        edges = tf.matmul(_edge_taps(x, bias.dtype), tf.reshape(of_edge, [9, -1]))
+        of_edge = tf.reshape(of_edge, [9, kernel.shape[-1]])
+        if scales is not None:
+            of_edge *= scales[1]
+        edges = tf.matmul(_edge_taps(x, bias.dtype), of_edge)
         bias += tf.reshape(edges, [1, *_spatial_shape(x), kernel.shape[-1]])
         if channels_in == 0:  # a prior that depends on nothing but the place
             return tf.cast(bias, x.dtype)
-    if input_scale is not None:
-        kernel *= input_scale[:, tf.newaxis]
+    if scales is not None:
+        kernel *= scales[0][:, tf.newaxis] * scales[1]
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
     return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
+
+
+def _conv_of_few_channels(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+    activation: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """`conv`, where it costs little to give `x` one more channel.
+
+    That channel is -1: what a tap of the edge indicator adds outside the image is added
+    everywhere, by the bias, and taken away again where the tap is inside.
+    """
+    x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, 1]], constant_values=-1)
+    kernel = tf.cast(kernel, x.dtype)
+    channels, channels_out = kernel.shape[2:]
+    flat = tf.reshape(kernel, [9 * channels, channels_out])
+    is_edge = np.arange(9 * channels) % channels == channels - 1
+    of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)
+    bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
+    if 9 * channels > channels_out / 4:
+        return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
+    # A product with what the kernel sees of each pixel is faster than a convolution,
+    # its gradient with respect to the input most of all. To lay that out costs as many
+    # operations a pixel as the square of its numbers.
+    each = np.eye(9 * channels, dtype=x.dtype.as_numpy_dtype)
+    each = each.reshape(3, 3, channels, 9 * channels)
+    return _product(tf.nn.conv2d(x, each, 1, "SAME"), flat, bias, activation)
 
 
 def _product(
@@ -56,20 +87,6 @@ def _product(
     flat = tf.reshape(x, [-1, x.shape[-1]]) @ kernel
     flat = tf.nn.bias_add(flat, tf.cast(bias, x.dtype))
     return tf.reshape(activation(flat), [-1, *_spatial_shape(x), kernel.shape[-1]])
-
-
-def _patches(x: tf.Tensor) -> tf.Tensor:
-    """What a 3 x 3 kernel sees of each pixel, by tap: `[B, H, W, 9 (channels + 1)]`.
-
-    The edge indicator comes after the channels, as in openai/glow's kernels.
-    """
-    channels = x.shape[-1] + 1
-    each = np.eye(9 * channels, dtype=x.dtype.as_numpy_dtype)
-    each = each.reshape(3, 3, channels, 9 * channels)[:, :, :-1]
-    is_edge = (np.arange(channels) == channels - 1).astype(each.dtype)
-    edges = _edge_taps(x, x.dtype)[..., np.newaxis] * is_edge
-    edges = tf.reshape(edges, [1, *_spatial_shape(x), 9 * channels])
-    return tf.nn.conv2d(x, each, 1, "SAME") + edges
 
 
 def _edge_taps(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | np.ndarray:

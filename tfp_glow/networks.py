@@ -340,7 +340,7 @@ class PreparedGlowNetwork:
         """
         p = parameters
         scales = [_scale(p[f"raw_log_scale_{i}"]) for i in (1, 2, 3)]
-        biases = [p["shift_1"] * scales[0], p["shift_2"], p["bias_3"]]
+        biases = [p["shift_1"] * scales[0], p["shift_2"], p["bias_3"] * scales[2]]
         kernels = {key: p[key] for key in ("kernel_1", "kernel_2", "kernel_3")}
         return kernels | {"vectors": tf.concat([*scales, *biases], axis=-1)}
 
@@ -354,5 +354,5 @@ class PreparedGlowNetwork:
         # A scale is positive and passes through the ReLU. In the last kernel it costs
         # less than in this one, where most of the parameters are.
         h = conv(h, p["kernel_2"], biases[1], activation=tf.nn.relu)
-        h = conv(h, p["kernel_3"], biases[2], input_scale=scale_2)
-        return tf.cast(tf.cast(h, scale_3.dtype) * scale_3, x.dtype)
+        h = conv(h, p["kernel_3"], biases[2], scales=(scale_2, scale_3))
+        return tf.cast(h, x.dtype)
