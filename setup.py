@@ -24,6 +24,7 @@ CORE = [
     "keras>=3.10,<3.16",
     "matplotlib>=3.8,<3.12",
     "numpy>=1.26,<2.5",
+    "pillow>=10.3,<14",  # pictures of a folder
     "psutil>=5.9,<8",  # how much memory there is
     "scikit-learn>=1.4,<1.10",
     "tensorboard>=2.18,<2.22",  # the Keras callback; TensorFlow 2.21 omits it

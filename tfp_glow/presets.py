@@ -1,5 +1,6 @@
 """Named configurations: a model and how it is trained."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,11 @@ class Preset:
     Attributes:
         description: One line about it.
         model: Arguments of `GlowModel`, those apart that a data set gives
-            (`event_shape`, `num_bits`).
+            (`event_shape`, `num_classes`).
+        dataset: Name of the data set that it is for; any when empty.
+        event_shape: `(H, W, C)` of the images that it is for; any when `None`.
+        is_default: Whether it is what `dataset` is trained with where none is named.
+        conditional: Whether the model depends on the class.
         batch_size: Images in a batch.
         epochs: Passes over the training images; the best on the validation images is
             kept.
@@ -25,10 +30,17 @@ class Preset:
         weight_decay: Decoupled weight decay.
         ema_momentum: Of the moving average of the weights that is evaluated and kept.
         max_shift: Pixels by which half of the training images are moved, at most.
+        flips: Whether half of the training images are mirrored, left for right.
+        bits_per_dim: What the paper reports on test images; `None` where nothing.
+        cost: What the paper's training took, as far as it is known.
     """
 
     description: str
     model: Mapping[str, Any] = field(default_factory=dict)
+    dataset: str = ""
+    event_shape: tuple[int, int, int] | None = None
+    is_default: bool = False
+    conditional: bool = False
     batch_size: int = 64
     epochs: int = 50
     learning_rate: float = 1e-3
@@ -36,28 +48,193 @@ class Preset:
     weight_decay: float = 0.0
     ema_momentum: float = 0.99
     max_shift: int = 0
+    flips: bool = False
+    bits_per_dim: float | None = None
+    cost: str = ""
+
+
+def _paper(
+    description: str,
+    dataset: str,
+    size: int,
+    *,
+    num_levels: int,
+    num_steps: int,
+    coupling: str = "affine",
+    batch_size: int,
+    **others: Any,
+) -> Preset:
+    """A row of table 4 of the paper, or a command of openai/glow's README."""
+    return Preset(
+        description,
+        {
+            "num_levels": num_levels,
+            "num_steps": num_steps,
+            "hidden_channels": 512,
+            "coupling": coupling,
+            **others.pop("model", {}),
+        },
+        dataset,
+        (size, size, 3),
+        batch_size=batch_size,
+        epochs=others.pop("epochs", 100),
+        ema_momentum=0.999,
+        **others,
+    )
+
+
+_CIFAR10 = _paper(
+    "the paper's CIFAR-10 model",
+    "cifar10",
+    32,
+    num_levels=3,
+    num_steps=32,
+    batch_size=512,
+    epochs=1000,
+    flips=True,
+    bits_per_dim=3.35,
+    cost="8 GPUs, 6.8 days",
+)
+_IMAGENET_32 = _paper(
+    "the paper's ImageNet model at 32 x 32",
+    "downsampled_imagenet/32x32",
+    32,
+    num_levels=3,
+    num_steps=48,
+    batch_size=512,
+    bits_per_dim=4.09,
+)
+_ABLATION = {"reverse": "reverse", "shuffle": "shuffle", "1x1": "invertible_conv"}
+
+
+def _classes(preset: Preset, description: str) -> Preset:
+    """The same, with classes and openai/glow's classifier on the top latent."""
+    return dataclasses.replace(
+        preset,
+        description=description,
+        model={**preset.model, "weight_y": 0.01},
+        conditional=True,
+        bits_per_dim=None,
+        cost="",
+    )
 
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
-        description="8 x 8 handwritten digits, in minutes on a CPU",
-        model={"num_levels": 2, "num_steps": 16, "hidden_channels": 128},
+        "8 x 8 handwritten digits, in minutes on a CPU",
+        {"num_levels": 2, "num_steps": 16, "hidden_channels": 128},
+        "digits",
+        is_default=True,
         epochs=60,
         learning_rate=2e-3,
         warmup_steps=50,
         weight_decay=0.1,
         max_shift=1,
     ),
+    "fashion-small": Preset(
+        "Fashion-MNIST, an hour on a CPU",
+        {"num_levels": 3, "num_steps": 8, "hidden_channels": 64},
+        "fashion_mnist",
+        (32, 32, 1),
+        is_default=True,
+        epochs=10,
+        warmup_steps=200,
+        flips=True,
+    ),
+    "cifar10-small": Preset(
+        "CIFAR-10, an hour on a CPU",
+        {"num_levels": 3, "num_steps": 8, "hidden_channels": 64},
+        "cifar10",
+        (32, 32, 3),
+        is_default=True,
+        epochs=10,
+        warmup_steps=200,
+        flips=True,
+    ),
     "small": Preset(
-        description="images up to 32 x 32, a first try on a CPU",
-        model={"num_levels": 3, "num_steps": 4, "hidden_channels": 64},
+        "images up to 32 x 32, a first try on a CPU",
+        {"num_levels": 3, "num_steps": 4, "hidden_channels": 64},
         epochs=5,
     ),
-    "paper": Preset(
-        description="the paper's CIFAR-10 model: 3 levels of 32 steps, 44 M parameters",
-        model={"num_levels": 3, "num_steps": 32, "hidden_channels": 512},
-        epochs=100,
+    "cifar10": _CIFAR10,
+    "cifar10-conditional": _classes(_CIFAR10, "the same with classes"),
+    "imagenet32": _IMAGENET_32,
+    "imagenet32-conditional": _classes(
+        dataclasses.replace(_IMAGENET_32, dataset="imagenet_resized/32x32"),
+        "the same with classes, of image-net.org's images",
     ),
+    "imagenet64": _paper(
+        "the paper's ImageNet model at 64 x 64",
+        "downsampled_imagenet/64x64",
+        64,
+        num_levels=4,
+        num_steps=48,
+        batch_size=128,
+        bits_per_dim=3.81,
+    ),
+    **{
+        f"lsun-{category}": _paper(
+            f"the paper's model of LSUN's {category} pictures at 64 x 64",
+            f"lsun/{name}",
+            64,
+            num_levels=3,
+            num_steps=48,
+            batch_size=128,
+            bits_per_dim=bits,
+        )
+        for category, name, bits in [
+            ("bedroom", "bedroom", 2.38),
+            ("tower", "tower", 2.46),
+            ("church", "church_outdoor", 2.67),
+        ]
+    },
+    "lsun-96": _paper(
+        "the paper's model for samples of LSUN at 96 x 96",
+        "lsun/bedroom",
+        96,
+        num_levels=5,
+        num_steps=64,
+        coupling="additive",
+        batch_size=320,
+        model={"num_bits": 5},
+    ),
+    "lsun-128": _paper(
+        "the paper's model for samples of LSUN at 128 x 128",
+        "lsun/bedroom",
+        128,
+        num_levels=5,
+        num_steps=64,
+        coupling="additive",
+        batch_size=160,
+        model={"num_bits": 5},
+    ),
+    "celeba-hq-256": _paper(
+        "the paper's faces at 256 x 256, 5 bits: about 600 convolutions",
+        "celeb_a_hq/256",
+        256,
+        num_levels=6,
+        num_steps=32,
+        coupling="additive",
+        batch_size=40,
+        model={"num_bits": 5},
+        cost="40 GPUs, about a week",
+    ),
+    **{
+        f"ablation-{name}-{coupling}": dataclasses.replace(
+            _CIFAR10,
+            description=f"figure 3 of the paper: {name}, {coupling}"
+            + (", as RealNVP" if (name, coupling) == ("reverse", "affine") else ""),
+            model={
+                **_CIFAR10.model,
+                "permutation": permutation,
+                "coupling": coupling,
+            },
+            bits_per_dim=None,
+            cost="",
+        )
+        for name, permutation in _ABLATION.items()
+        for coupling in ("additive", "affine")
+    },
 }
 
 
@@ -77,8 +254,13 @@ def preset_for(dataset: str, name: str | None = None) -> Preset:
     Example:
         >>> preset_for("digits").model["num_levels"]
         2
+        >>> preset_for("cifar10").model["num_steps"], PRESETS["cifar10"].bits_per_dim
+        (8, 3.35)
     """
-    if name is None:
-        return PRESETS.get(dataset, PRESETS["small"])
-    check_choice("preset", name, PRESETS)
-    return PRESETS[name]
+    if name is not None:
+        check_choice("preset", name, PRESETS)
+        return PRESETS[name]
+    for preset in PRESETS.values():
+        if preset.is_default and preset.dataset == dataset:
+            return preset
+    return PRESETS["small"]

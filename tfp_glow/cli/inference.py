@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,12 +66,13 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
             f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
         )
     data_dir = arguments.data_dir or run.config.get("data_dir")
-    info = data.describe(dataset, data_dir=data_dir)
+    source: dict[str, Any] = {"data_dir": data_dir}
+    if dataset.startswith("folder:"):  # pictures of any size
+        source["image_size"] = run.model.event_shape[0]
+    info = data.describe(dataset, **source)
     check_same_shape(info, run.model)
     split = arguments.split or held_out_split(info)
-    images, labels = data.load_arrays(
-        dataset, split, limit=arguments.limit, data_dir=data_dir
-    )
+    images, labels = data.load_arrays(dataset, split, limit=arguments.limit, **source)
     return HeldOut(dataset, split, info.note, images, labels)
 
 

@@ -210,7 +210,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         required=True,
         metavar="NAME",
-        help="digits, photos, or a data set of TensorFlow Datasets",
+        help="digits, photos, folder:PATH for your own pictures, or a data set of "
+        "TensorFlow Datasets",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="RUN", help="run folder to write"
@@ -225,6 +226,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "else small)",
     )
     _add_data_dir(parser)
+    parser.add_argument(
+        "--image-size",
+        type=_positive_integer,
+        metavar="N",
+        help="with folder:PATH: cut the square out of the middle of each picture, and "
+        "resize it to N x N",
+    )
     _add_limit(parser, "train on the first N images only, for a quick try")
     _add_seed(parser, "of weights, noise and order of images")
     _add_num_noise_samples(parser)

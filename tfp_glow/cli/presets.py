@@ -9,7 +9,7 @@ __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints the presets and their main numbers.
+    """Prints the presets, their main numbers, and what the paper reports of them.
 
     Args:
         arguments: Not used.
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
             "Batch",
             "Epochs",
             "Learning rate",
+            "Bits/dim",
             "For",
         )
     ]
@@ -36,5 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
             preset.epochs,
             preset.learning_rate,
         )
-        rows.append((name, *map(str, numbers), preset.description))
+        bits = "" if preset.bits_per_dim is None else f"{preset.bits_per_dim:.2f}"
+        cost = f" ({preset.cost})" if preset.cost else ""
+        rows.append((name, *map(str, numbers), bits or "-", preset.description + cost))
     print(table(rows))
+    print("\nBits/dim are what the paper reports; in brackets, what its training took.")

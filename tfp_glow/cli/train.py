@@ -42,6 +42,16 @@ _TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NUM_SHOWN = 25
 
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
+_RECIPE = (
+    "batch_size",
+    "epochs",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "ema_momentum",
+    "max_shift",
+    "flips",
+)
 _MODEL_OPTIONS = (
     "num_levels",
     "num_steps",
@@ -68,8 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
     """
     check_writable(arguments.output, overwrite=arguments.overwrite)
     preset = preset_for(arguments.dataset, arguments.preset)
+    arguments.conditional |= preset.conditional
     settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
-    info = data.describe(arguments.dataset, data_dir=arguments.data_dir)
+    info = data.describe(arguments.dataset, **_source(arguments))
     keras.utils.set_random_seed(arguments.seed)
     model = _make_model(arguments, info, preset)
     config = {
@@ -84,13 +95,11 @@ def run(arguments: argparse.Namespace) -> None:
         "training": {
             field.name: getattr(settings, field.name)
             for field in dataclasses.fields(settings)
-            if field.name not in ("description", "model")
+            if field.name in _RECIPE
         },
     }
     split = held_out_split(info)
-    images, labels = data.load_arrays(
-        arguments.dataset, split, data_dir=arguments.data_dir
-    )
+    images, labels = data.load_arrays(arguments.dataset, split, **_source(arguments))
     baselines = _baselines(arguments, images, model.num_bits)
     train, validation = _batches(arguments, info, settings)
     model.glow.choose_memory(settings.batch_size)
@@ -147,6 +156,11 @@ def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _source(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Where a data set is, and the size of its images."""
+    return {"data_dir": arguments.data_dir, "image_size": arguments.image_size}
+
+
 def _make_model(
     arguments: argparse.Namespace, info: data.DatasetInfo, preset: Preset
 ) -> GlowModel:
@@ -155,7 +169,16 @@ def _make_model(
     Raises:
         ValueError: If the options do not fit the data set or each other.
     """
-    num_bits = info.num_bits if arguments.num_bits is None else arguments.num_bits
+    if preset.event_shape not in (None, tuple(info.event_shape)):
+        raise ValueError(
+            f"The preset is for images of {preset.event_shape} (height, width, "
+            f"channels). Received: {info.name!r}, whose images are {info.event_shape}. "
+            "Choose another one of `tfp-glow presets`, or leave --preset out."
+        )
+    options = dict(preset.model)
+    num_bits = min(info.num_bits, options.pop("num_bits", info.num_bits))
+    if arguments.num_bits is not None:
+        num_bits = arguments.num_bits
     if num_bits > info.num_bits:
         raise ValueError(
             f"The images of {info.name!r} have {info.num_bits} bits, and a density of "
@@ -172,7 +195,7 @@ def _make_model(
             "--weight-y is the weight of a classifier's loss: add --conditional. "
             f"Received: --weight-y {arguments.weight_y}."
         )
-    options = {**preset.model, **_given(arguments, _MODEL_OPTIONS)}
+    options |= _given(arguments, _MODEL_OPTIONS)
     if arguments.conditional:
         options["num_classes"] = info.num_classes
     return GlowModel(
@@ -185,7 +208,7 @@ def _batches(
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Training images, in another order in each epoch, and validation images."""
     name, batch_size, seed = arguments.dataset, settings.batch_size, arguments.seed
-    options = {"with_labels": arguments.conditional, "data_dir": arguments.data_dir}
+    options = {"with_labels": arguments.conditional, **_source(arguments)}
     num_images = info.num_examples["train"]
     if arguments.limit is None:
         train = data.load(
@@ -199,11 +222,16 @@ def _batches(
         )
     # A last batch that is not full would make noisy steps, and XLA compile twice.
     num_batches = max(1, num_images // batch_size)
-    train = train.take(num_batches).apply(
-        tf.data.experimental.assert_cardinality(num_batches)
+    # Repeated, for of a folder's pictures some may turn out to be cut short.
+    train = (
+        train.repeat()
+        .take(num_batches)
+        .apply(tf.data.experimental.assert_cardinality(num_batches))
     )
     if settings.max_shift:
         train = data.random_shift(train, settings.max_shift, seed=seed)
+    if settings.flips:
+        train = data.random_flip(train, seed=seed)
     return train, data.load(name, "validation", batch_size=batch_size, **options)
 
 
@@ -213,7 +241,7 @@ def _baselines(
     """What simple models reach on held-out images after the same training images."""
     limit = min(arguments.limit or MAX_TRAINING_IMAGES, MAX_TRAINING_IMAGES)
     train, _ = data.load_arrays(
-        arguments.dataset, "train", limit=limit, data_dir=arguments.data_dir
+        arguments.dataset, "train", limit=limit, **_source(arguments)
     )
     gaussian, note = gaussian_bits_per_dim(train, images, num_bits)
     histogram = histogram_bits_per_dim(train, images, num_bits)

@@ -15,8 +15,16 @@ Example:
     4
 """
 
-from tfp_glow.data.augmentation import random_shift
+from tfp_glow.data.augmentation import random_flip, random_shift
 from tfp_glow.data.pipelines import describe, load, load_arrays, names
 from tfp_glow.data.sources import DatasetInfo
 
-__all__ = ["DatasetInfo", "describe", "load", "load_arrays", "names", "random_shift"]
+__all__ = [
+    "DatasetInfo",
+    "describe",
+    "load",
+    "load_arrays",
+    "names",
+    "random_flip",
+    "random_shift",
+]

@@ -4,12 +4,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow.data import digits, photos
+from tfp_glow.data.folder import FolderDataset
 from tfp_glow.data.prepared import PreparedDataset
 from tfp_glow.data.sources import DatasetInfo, Source
 
 __all__ = ["describe", "load", "load_arrays", "names"]
 
 _EMBEDDED: dict[str, Source] = {"digits": digits, "photos": photos}
+_FOLDER = "folder:"
 _SHUFFLE_BUFFER = 10_000  # TFDS files are in random order already; 30 MB at 32x32x3.
 
 
@@ -23,12 +25,15 @@ def names() -> tuple[str, ...]:
     return tuple(_EMBEDDED)
 
 
-def describe(name: str, *, data_dir: str | None = None) -> DatasetInfo:
+def describe(
+    name: str, *, data_dir: str | None = None, image_size: int | None = None
+) -> DatasetInfo:
     """Returns what a model has to know about a data set.
 
     Args:
-        name: One of `names()`, or a data set of TensorFlow Datasets.
+        name: One of `names()`, `folder:PATH`, or a data set of TensorFlow Datasets.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
+        image_size: Side of the squares that a folder's pictures are cut and resized to.
 
     Raises:
         FileNotFoundError: If the set is not prepared and cannot be downloaded.
@@ -39,7 +44,7 @@ def describe(name: str, *, data_dir: str | None = None) -> DatasetInfo:
         >>> describe("digits").event_shape
         (8, 8, 1)
     """
-    return _source(name, data_dir).info()
+    return _source(name, data_dir, image_size).info()
 
 
 def load(
@@ -51,13 +56,14 @@ def load(
     seed: int = 0,
     with_labels: bool = False,
     data_dir: str | None = None,
+    image_size: int | None = None,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
     """Returns the images of a split as a `tf.data.Dataset`.
 
     Args:
-        name: One of `names()`, or a data set of TensorFlow Datasets, which is
-            downloaded if it is not prepared in `data_dir`.
+        name: One of `names()`, `folder:PATH`, or a data set of TensorFlow Datasets,
+            which is downloaded if it is not prepared in `data_dir`.
         split: "train", "validation" or "test". A TFDS set without validation gives
             the last tenth of train for it (at most 5,000 images) and the rest as
             train; one without test has none.
@@ -67,6 +73,7 @@ def load(
             same `tf.random.set_seed`.
         with_labels: Whether to give pairs of images and labels.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
+        image_size: Side of the squares that a folder's pictures are cut and resized to.
         drop_remainder: Whether to leave out a last batch that is not full.
 
     Shapes:
@@ -86,7 +93,7 @@ def load(
         (TensorShape([50, 8, 8, 1]), TensorShape([50]))
     """
     _check_count("batch_size", batch_size)
-    source = _source(name, data_dir)
+    source = _source(name, data_dir, image_size)
     examples = source.examples(split)
     if with_labels and "label" not in examples.element_spec:
         raise ValueError(
@@ -107,7 +114,12 @@ def load(
 
 
 def load_arrays(
-    name: str, split: str, *, limit: int | None = None, data_dir: str | None = None
+    name: str,
+    split: str,
+    *,
+    limit: int | None = None,
+    data_dir: str | None = None,
+    image_size: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the images of a split as arrays: for small sets, and to evaluate on.
 
@@ -116,6 +128,7 @@ def load_arrays(
         split: "train", "validation" or "test", as in `load`.
         limit: Number of images to return, the first ones; all when not given.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
+        image_size: Side of the squares that a folder's pictures are cut and resized to.
 
     Shapes:
         Returned: images uint8 `[N, H, W, C]`, and labels int32 `[N]` or None.
@@ -132,7 +145,7 @@ def load_arrays(
         ((20, 8, 8, 1), (20,))
     """
     _check_count("limit", limit)
-    examples = _source(name, data_dir).examples(split)
+    examples = _source(name, data_dir, image_size).examples(split)
     if limit is not None:
         examples = examples.take(limit)
     batches = list(examples.batch(1_000).as_numpy_iterator())
@@ -140,8 +153,16 @@ def load_arrays(
     return joined["image"], joined.get("label")
 
 
-def _source(name: str, data_dir: str | None) -> Source:
+def _source(name: str, data_dir: str | None, image_size: int | None) -> Source:
     """Finds a data set by its name."""
+    _check_count("image_size", image_size)
+    if name.startswith(_FOLDER):
+        return FolderDataset(name.removeprefix(_FOLDER), image_size=image_size)
+    if image_size is not None:
+        raise ValueError(
+            "`image_size` (--image-size) is for `folder:PATH`, whose pictures may have "
+            f"any size; {name!r} has one. Received: image_size={image_size}."
+        )
     if name in _EMBEDDED:
         return _EMBEDDED[name]
     return PreparedDataset(name, data_dir=data_dir, embedded=names())

@@ -1,0 +1,262 @@
+"""A folder of anybody's pictures as a data set: `folder:PATH`."""
+
+import functools
+import logging
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from tfp_glow.data.sources import SPLITS, DatasetInfo, check_split
+
+__all__ = ["FolderDataset"]
+
+_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+_MAX_HELD_OUT = 5_000
+_SIZE_MULTIPLE = 8  # Three levels, the default of a Glow, halve a size three times.
+_NUM_NAMED = 5
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is no picture, or was cut short."""
+
+_log = logging.getLogger("tfp_glow")
+
+
+class FolderDataset:
+    """Pictures below a folder, cut to the square in their middle and resized.
+
+    - Folders named train, validation and test are the splits; otherwise a tenth of the
+      pictures each, 5,000 at most, chosen by their names, is validation and test.
+    - Where all pictures lie in folders, the topmost of these are the classes.
+    - Grey pictures stay grey if all are; among others they become coloured. What is
+      transparent becomes white, and a camera's rotation is applied.
+    - What cannot be read is left out: at once where its beginning shows it, with a
+      warning that names files; later, where its end is missing, with one each.
+    """
+
+    def __init__(self, path: str | Path, *, image_size: int | None = None) -> None:
+        """Looks at every file's beginning.
+
+        Args:
+            path: The folder.
+            image_size: Side of the squares. The pictures' own size when not given, if
+                that is one for all.
+
+        Raises:
+            FileNotFoundError: If there is no such folder, or no picture in it.
+            ValueError: If the pictures differ in size and `image_size` is not given,
+                or there are too few to have three splits.
+        """
+        self._root = Path(path).expanduser()
+        if not self._root.is_dir():
+            raise FileNotFoundError(
+                f"There is no folder {str(self._root)!r}. Name the folder of your "
+                "pictures after `folder:`."
+            )
+        found = _pictures(str(self._root.resolve()))
+        if not found:
+            raise FileNotFoundError(
+                f"There is no picture in {str(self._root)!r} that can be read. Files "
+                f"that end in one of {sorted(_SUFFIXES)} are looked at, in folders of "
+                "the folder too."
+            )
+        self._image_size = image_size
+        self._shape = _event_shape(found, image_size, self._root)
+        self._num_small = sum(min(size) < min(self._shape[:2]) for _, size, _ in found)
+        self._splits = _split_up([file for file, _, _ in found], self._root)
+        self._classes = _classes(self._splits)
+
+    def info(self) -> DatasetInfo:
+        """Returns the description of the data set."""
+        notes = [f"pictures of {self._root.name}, the square in the middle"]
+        if self._image_size is not None:
+            notes.append(f"resized to {self._image_size}x{self._image_size}")
+        if self._num_small:
+            notes.append(f"{self._num_small:,} of them were smaller")
+        return DatasetInfo(
+            name=f"folder:{self._root}",
+            event_shape=self._shape,
+            num_bits=8,
+            num_classes=len(self._classes) or None,
+            num_examples={
+                split: len(files) for split, files in self._splits.items() if files
+            },
+            note="; ".join(notes),
+        )
+
+    def examples(self, split: str) -> tf.data.Dataset:
+        """Returns the pictures of a split, one by one, always in the same order.
+
+        Shapes:
+            Dictionaries of `image`, uint8 `[H, W, C]`, and, where there are classes,
+            `label`, int32 `[]`.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        check_split(split)
+        files = self._splits.get(split, {})
+        if not files:
+            raise ValueError(
+                f"There are no {split} pictures in {str(self._root)!r}. Received: "
+                f"split={split!r}; there are {[s for s in SPLITS if self._splits[s]]}."
+            )
+        read = functools.partial(_read, shape=self._shape)
+        labels = [
+            self._classes.index(c) if self._classes else 0 for c in files.values()
+        ]
+
+        def example(file: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+            image = tf.numpy_function(read, [file], tf.uint8, stateful=False)
+            return {"image": image, "label": label}
+
+        def is_readable(example: dict[str, tf.Tensor]) -> tf.Tensor:
+            return tf.size(example["image"]) > 0
+
+        def finish(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            image = tf.ensure_shape(example["image"], self._shape)
+            return {"image": image} | (
+                {"label": example["label"]} if self._classes else {}
+            )
+
+        pairs = (list(map(str, files)), np.array(labels, np.int32))
+        return (
+            tf.data.Dataset.from_tensor_slices(pairs)
+            .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+            .filter(is_readable)
+            .map(finish)
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _pictures(root: str) -> list[tuple[Path, tuple[int, int], bool]]:
+    """Files that begin as pictures do, with their size and whether they are grey."""
+    files = sorted(
+        file
+        for file in Path(root).rglob("*")
+        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+    )
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(_header, files))
+    broken = [file for file, header in zip(files, seen, strict=True) if header is None]
+    if broken:
+        names = ", ".join(str(file) for file in broken[:_NUM_NAMED])
+        more = f" and {len(broken) - _NUM_NAMED} more" if broken[_NUM_NAMED:] else ""
+        _log.warning(
+            "%d of %d pictures cannot be read and are left out: %s%s.",
+            len(broken),
+            len(files),
+            names,
+            more,
+        )
+    return [
+        (file, *header)
+        for file, header in zip(files, seen, strict=True)
+        if header is not None
+    ]
+
+
+def _header(file: Path) -> tuple[tuple[int, int], bool] | None:
+    """Width and height, and whether it is grey; `None` where that cannot be read."""
+    try:
+        with Image.open(file) as image:
+            return image.size, image.mode in ("1", "L", "LA", "I", "I;16", "F")
+    except _BROKEN:
+        return None
+
+
+def _event_shape(
+    found: list[tuple[Path, tuple[int, int], bool]],
+    image_size: int | None,
+    root: Path,
+) -> tuple[int, int, int]:
+    channels = 1 if all(is_grey for _, _, is_grey in found) else 3
+    if image_size is not None:
+        return image_size, image_size, channels
+    sizes = {size for _, size, _ in found}
+    (width, height), *others = sizes
+    if others or width != height or width % _SIZE_MULTIPLE:
+        smallest, largest = min(sizes), max(sizes)
+        raise ValueError(
+            "A flow is for images of one size, and these are not all squares of one "
+            f"size that {_SIZE_MULTIPLE} divides: give `image_size` (--image-size), "
+            "such as 32 or 64, to which the square in the middle of each is resized. "
+            f"Received: pictures of {smallest[0]}x{smallest[1]} to "
+            f"{largest[0]}x{largest[1]} in {str(root)!r}."
+        )
+    return height, width, channels
+
+
+def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
+    """The files of each split, with the name of their class, empty where none."""
+    root = root.resolve()
+    names = {n: split for split, names in _SPLIT_FOLDERS.items() for n in names}
+    top = {file: file.relative_to(root).parts[0].lower() for file in files}
+    if all(name in names for name in top.values()) and "train" in {
+        names[name] for name in top.values()
+    }:
+        splits = {
+            split: [f for f in files if names[top[f]] == split] for split in SPLITS
+        }
+        depth = 1
+    else:
+        # By a checksum of the name: the same ones whatever else is in the folder.
+        order = sorted(
+            files, key=lambda f: zlib.crc32(str(f.relative_to(root)).encode())
+        )
+        count = min(max(1, len(files) // 10), _MAX_HELD_OUT)
+        if len(files) < 3:
+            raise ValueError(
+                "There must be at least 3 pictures, one each to train, validate and "
+                f"test on. Received: {len(files)} in {str(root)!r}."
+            )
+        splits = {
+            "train": sorted(order[2 * count :]),
+            "validation": sorted(order[:count]),
+            "test": sorted(order[count : 2 * count]),
+        }
+        depth = 0
+    return {
+        split: {
+            file: "/".join(file.relative_to(root).parts[depth:-1][:1]) for file in files
+        }
+        for split, files in splits.items()
+    }
+
+
+def _classes(splits: dict[str, dict[Path, str]]) -> list[str]:
+    """Names of the classes; none if a picture is in no folder, or all in one."""
+    names = {name for files in splits.values() for name in files.values()}
+    return sorted(names) if "" not in names and len(names) > 1 else []
+
+
+def _read(file: bytes, *, shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture as `[H, W, C]`, or nothing, and a warning, if it cannot be read."""
+    height, width, channels = shape
+    try:
+        with Image.open(file.decode()) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                ground = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(ground, image)
+            image = _to_8_bits(image).convert("RGB" if channels == 3 else "L")
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+            return np.asarray(image).reshape(shape)
+    except _BROKEN as error:
+        _log.warning("%s cannot be read and is left out: %s", file.decode(), error)
+        return np.zeros([0, 0, 0], np.uint8)
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """16 bits of grey as 8; Pillow's own conversion would cut off what is above 255."""
+    if image.mode not in ("I", "I;16"):
+        return image
+    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
