@@ -8,7 +8,6 @@ import pytest
 import tfp_glow as tfg
 from tfp_glow.presets import PRESETS, preset_for
 
-
 NUM_CLASSES = 10
 
 
@@ -51,7 +50,7 @@ def test_every_preset_is_the_model_that_it_says():
     for name, preset in PRESETS.items():
         classes = {"num_classes": NUM_CLASSES} if preset.conditional else {}
         model = tfg.GlowModel(event_shape(preset), **preset.model, **classes)
-        assert model.glow.level_shapes == level_shapes(preset), name
+        assert model.glow.chain.level_shapes == level_shapes(preset), name
         found = sum(math.prod(v.shape) for v in model.trainable_variables)
         assert found == num_parameters(preset), name
         del model

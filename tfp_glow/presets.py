@@ -132,7 +132,7 @@ PRESETS: dict[str, Preset] = {
         max_shift=1,
     ),
     "fashion-small": Preset(
-        "Fashion-MNIST, an hour on a CPU",
+        "Fashion-MNIST, for a CPU",
         {"num_levels": 3, "num_steps": 8, "hidden_channels": 64},
         "fashion_mnist",
         (32, 32, 1),
@@ -142,7 +142,7 @@ PRESETS: dict[str, Preset] = {
         flips=True,
     ),
     "cifar10-small": Preset(
-        "CIFAR-10, an hour on a CPU",
+        "CIFAR-10, for a CPU",
         {"num_levels": 3, "num_steps": 8, "hidden_channels": 64},
         "cifar10",
         (32, 32, 3),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.image import imread
+from PIL import Image
 
 from tfp_glow import data
 from tfp_glow.cli import main
@@ -372,4 +373,32 @@ def test_memory_or_precision_that_does_not_exist(option, choices, tmp_path, caps
     with pytest.raises(SystemExit, match="2"):
         main(["train", "--dataset=digits", f"--output={tmp_path / 'run'}", option])
     assert choices in capsys.readouterr().err.replace("(choose from ", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_trains_on_a_folder_and_measures_from_anywhere(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        file = tmp_path / "pictures" / "cats" / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, [9 + i, 12, 3], np.uint8)).save(file)
+    # One of the training pictures ends too early: there is still an epoch of batches.
+    source = data.folder.FolderDataset(tmp_path / "pictures", image_size=8)
+    cut = next(iter(source._splits["train"]))
+    cut.write_bytes(cut.read_bytes()[:-200])
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "--dataset=folder:pictures", "--image-size=8", "--output=run"]
+    small = ["--num-levels=1", "--num-steps=1", "--hidden-channels=4", "--epochs=2"]
+    assert main([*train, *small, "--batch-size=4"]) == 0
+    monkeypatch.chdir("/")
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "over 2 test images of folder:" in capsys.readouterr().out
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert "resized to 8x8" in metrics["note"]
+
+
+def test_a_preset_for_other_images_is_refused(tmp_path, capsys):
+    train = ["train", "--dataset=digits", "--preset=cifar10", "--output"]
+    assert main([*train, str(tmp_path / "run")]) == 1
+    assert "The preset is for images of (32, 32, 3)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -154,9 +154,10 @@ def test_no_run_folder(capsys, tmp_path, command):
 
 def test_presets(capsys):
     assert main(["presets"]) == 0
-    rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows[-len(PRESETS) :]] == list(PRESETS)
-    for row, (name, preset) in zip(rows[-len(PRESETS) :], PRESETS.items(), strict=True):
+    _, _, *rows, _, footer = capsys.readouterr().out.splitlines()
+    assert "what the paper reports" in footer
+    assert [row.split()[0] for row in rows] == list(PRESETS)
+    for row, (name, preset) in zip(rows, PRESETS.items(), strict=True):
         model = preset.model
         expected = [
             name,
@@ -167,7 +168,9 @@ def test_presets(capsys):
             preset.epochs,
             preset.learning_rate,
         ]
-        assert row.split()[:7] == [str(number) for number in expected]
+        bits = preset.bits_per_dim or "-"
+        assert row.split()[:8] == [*map(str, expected), str(bits)]
+        assert preset.cost in row
 
 
 def test_interrupt(capsys, monkeypatch):

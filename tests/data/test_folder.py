@@ -146,7 +146,7 @@ def test_pictures_of_one_good_size_need_no_size(tmp_path):
     with pytest.raises(ValueError, match=r"--image-size.*16x16 to 40x30"):
         describe(tmp_path, image_size=None)
     note = describe(tmp_path, image_size=32).note
-    assert "3 of them were smaller" in note
+    assert "4 of them were smaller" in note
 
 
 def test_says_what_is_wrong(tmp_path):

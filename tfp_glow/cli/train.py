@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = {
         "format_version": FORMAT_VERSION,
         "tfp_glow_version": __version__,
-        "dataset": arguments.dataset,
+        "dataset": info.name,  # of a folder the whole path
         "data_dir": arguments.data_dir,
         "limit": arguments.limit,
         "seed": arguments.seed,

@@ -54,13 +54,13 @@ class FolderDataset:
             ValueError: If the pictures differ in size and `image_size` is not given,
                 or there are too few to have three splits.
         """
-        self._root = Path(path).expanduser()
+        self._root = Path(path).expanduser().resolve()
         if not self._root.is_dir():
             raise FileNotFoundError(
                 f"There is no folder {str(self._root)!r}. Name the folder of your "
                 "pictures after `folder:`."
             )
-        found = _pictures(str(self._root.resolve()))
+        found = _pictures(str(self._root))
         if not found:
             raise FileNotFoundError(
                 f"There is no picture in {str(self._root)!r} that can be read. Files "
@@ -196,7 +196,6 @@ def _event_shape(
 
 def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
     """The files of each split, with the name of their class, empty where none."""
-    root = root.resolve()
     names = {n: split for split, names in _SPLIT_FOLDERS.items() for n in names}
     top = {file: file.relative_to(root).parts[0].lower() for file in files}
     if all(name in names for name in top.values()) and "train" in {
