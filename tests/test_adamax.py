@@ -44,6 +44,18 @@ def test_is_keras_s(options, jit_compile):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16, tf.float64])
+def test_is_keras_s_in_other_types(dtype):
+    found = []
+    for make in (keras.optimizers.Adamax, tfg.Adamax):
+        weights = tf.Variable(tf.ones([3], dtype))
+        optimizer = make(0.1, epsilon=1e-3)
+        optimizer.apply([tf.constant([0.5, -0.25, 1.0], dtype)], [weights])
+        found.append(tf.cast(weights, tf.float64))
+    assert not np.any(found[0] == 1)
+    np.testing.assert_allclose(found[1], found[0], rtol=4e-3)
+
+
 def test_follows_a_schedule():
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 4)
     expected = train(keras.optimizers.Adamax(schedule), jit_compile=False)

@@ -33,10 +33,11 @@ class Adamax(keras.optimizers.Adamax):
         self, gradient: Any, variable: Any, learning_rate: tf.Tensor
     ) -> None:
         """Updates one variable and its two slots; Keras calls this."""
-        if isinstance(gradient, tf.IndexedSlices):
+        # TensorFlow's operation knows neither sparse gradients nor, on a CPU, bfloat16.
+        dtype = tf.as_dtype(variable.dtype)
+        if isinstance(gradient, tf.IndexedSlices) or dtype == tf.bfloat16:
             super().update_step(gradient, variable, learning_rate)
             return
-        dtype = variable.dtype
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdaMax(

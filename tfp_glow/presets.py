@@ -174,23 +174,19 @@ PRESETS: dict[str, Preset] = {
     ),
     **{
         f"lsun-{category}": _paper(
-            f"the paper's model of LSUN's {category} pictures at 64 x 64",
-            f"lsun/{name}",
+            f"the paper's model of LSUN's {category} pictures, --image-size 64",
+            "",
             64,
             num_levels=3,
             num_steps=48,
             batch_size=128,
             bits_per_dim=bits,
         )
-        for category, name, bits in [
-            ("bedroom", "bedroom", 2.38),
-            ("tower", "tower", 2.46),
-            ("church", "church_outdoor", 2.67),
-        ]
+        for category, bits in [("bedroom", 2.38), ("tower", 2.46), ("church", 2.67)]
     },
     "lsun-96": _paper(
-        "the paper's model for samples of LSUN at 96 x 96",
-        "lsun/bedroom",
+        "the paper's model for samples of LSUN, --image-size 96",
+        "",
         96,
         num_levels=5,
         num_steps=64,
@@ -199,8 +195,8 @@ PRESETS: dict[str, Preset] = {
         model={"num_bits": 5},
     ),
     "lsun-128": _paper(
-        "the paper's model for samples of LSUN at 128 x 128",
-        "lsun/bedroom",
+        "the paper's model for samples of LSUN, --image-size 128",
+        "",
         128,
         num_levels=5,
         num_steps=64,

@@ -1,6 +1,7 @@
 """`folder:PATH`: anybody's pictures."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -73,6 +74,7 @@ def test_folders_are_splits_and_classes(tmp_path):
     info = describe(tmp_path)
     assert info.num_examples == {"train": 2, "validation": 2, "test": 2}
     assert info.num_classes == 2
+    assert "classes are 0 cat, 1 dog" in info.note
     for split, red in [("train", 10), ("validation", 20), ("test", 30)]:
         images, labels = arrays(tmp_path, split)
         assert set(images[..., 0].flat) == {red}
@@ -82,7 +84,52 @@ def test_folders_are_splits_and_classes(tmp_path):
     )
     images, labels = next(iter(loaded))
     assert images.shape == (2, SIZE, SIZE, 3)
-    np.testing.assert_array_equal(labels, [0, 1])
+    np.testing.assert_array_equal(labels, images[:, 0, 0, 1] - 1)
+
+
+def test_classes_are_mixed_from_the_first_picture_on(tmp_path):
+    for name in ("cat", "dog"):
+        for i in range(50):
+            save(tmp_path, f"{name}/{i}.png")
+    images, labels = data.load_arrays(
+        f"folder:{tmp_path}", "train", limit=20, image_size=SIZE
+    )
+    assert len(images) == 20
+    assert 4 <= labels.sum() <= 16
+
+
+@pytest.mark.parametrize("there", [["train"], ["train", "test"]])
+def test_validation_is_part_of_train_where_there_is_none(tmp_path, there):
+    for split in there:
+        for i in range(10):
+            save(tmp_path, f"{split}/{i}.png")
+    expected = {"train": 10 - len(there), "validation": len(there)}
+    expected |= {"test": 10} if "test" in there else {}
+    assert describe(tmp_path).num_examples == expected
+
+
+def test_names_need_not_be_unicode(tmp_path):
+    for i in range(3):
+        file = save(tmp_path, f"{i}.png", color=(i, 0, 0))
+        file.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9%d.png" % i))
+    assert sorted(everything(tmp_path)[:, 0, 0, 0]) == [0, 1, 2]
+
+
+def test_looks_again_at_each_time(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        describe(tmp_path)
+    for i in range(3):
+        save(tmp_path, f"{i}.png")
+    assert describe(tmp_path).num_examples["train"] == 1
+
+
+def test_a_split_of_broken_pictures_is_an_error(tmp_path):
+    for split in ("train", "val", "test"):
+        save(tmp_path, f"{split}/1.png", size=(64, 64))
+    broken = tmp_path / "test" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(ValueError, match="no test image that can be read"):
+        arrays(tmp_path, "test")
 
 
 def test_grey_stays_grey_unless_there_is_colour(tmp_path):
@@ -91,7 +138,6 @@ def test_grey_stays_grey_unless_there_is_colour(tmp_path):
     assert describe(tmp_path).event_shape == (SIZE, SIZE, 1)
     assert describe(tmp_path).num_classes is None
     save(tmp_path, "colour/3.png", color=(1, 2, 3))
-    data.folder._pictures.cache_clear()
     assert describe(tmp_path).event_shape == (SIZE, SIZE, 3)
     pixels = {tuple(image[0, 0]) for image in everything(tmp_path)}
     assert pixels == {(50, 50, 50), (51, 51, 51), (52, 52, 52), (1, 2, 3)}
@@ -106,6 +152,13 @@ def test_transparent_is_white_and_16_bits_are_8(tmp_path):
         file = save(deep, f"{i}.png", color=(0,))
         Image.fromarray(np.full([9, 9], 1000, np.uint16)).save(file)
     assert set(everything(deep).flat) == {1000 // 256}
+    big_endian = tmp_path / "big_endian"
+    big_endian.mkdir()
+    for i in range(3):
+        image = Image.fromarray(np.full([9, 9], 1000, ">u2"))
+        image.save(big_endian / f"{i}.tiff")
+    assert describe(big_endian).event_shape == (SIZE, SIZE, 1)
+    assert set(everything(big_endian).flat) == {1000 // 256}
 
 
 def test_rotates_as_the_camera_says(tmp_path):
@@ -142,7 +195,6 @@ def test_pictures_of_one_good_size_need_no_size(tmp_path):
         save(tmp_path, f"{i}.png", size=(16, 16))
     assert describe(tmp_path, image_size=None).event_shape == (16, 16, 3)
     save(tmp_path, "large/3.png", size=(40, 30))
-    data.folder._pictures.cache_clear()
     with pytest.raises(ValueError, match=r"--image-size.*16x16 to 40x30"):
         describe(tmp_path, image_size=None)
     note = describe(tmp_path, image_size=32).note
@@ -155,7 +207,6 @@ def test_says_what_is_wrong(tmp_path):
     with pytest.raises(FileNotFoundError, match="no picture .* that can be read"):
         describe(tmp_path)
     save(tmp_path, "1.png")
-    data.folder._pictures.cache_clear()
     with pytest.raises(ValueError, match=r"at least 3 pictures.*Received: 1"):
         describe(tmp_path)
     with pytest.raises(ValueError, match=r"`image_size` .* is for `folder:PATH`"):

@@ -167,7 +167,7 @@ class MultiScaleChain(OnePass):
                 x, half = tf.split(x, 2, axis=-1)  # [..., h, w, c / 2]
                 finished.append(_flatten(half))
         z = tf.concat([*finished, _flatten(x)], axis=-1)  # [..., H W C]
-        return z, -minus_log_det
+        return z, 0.0 - minus_log_det
 
     def _forward_and_log_det(
         self, z: tf.Tensor, **kwargs: dict[str, object]
@@ -185,7 +185,7 @@ class MultiScaleChain(OnePass):
                 part_kwargs = kwargs.get(part.name, {})
                 h, x = x, part.forward(x, **part_kwargs)
                 minus_log_det -= part.forward_log_det_jacobian(h, 3, **part_kwargs)
-        return x, -minus_log_det  # [..., H, W, C]
+        return x, 0.0 - minus_log_det  # [..., H, W, C]
 
     def last_level_output(self, z: tf.Tensor, **kwargs: dict[str, object]) -> tf.Tensor:
         """What the last level has put out, before the top prior standardised it.

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ _SPLIT_FOLDERS = {
 }
 _MAX_HELD_OUT = 5_000
 _SIZE_MULTIPLE = 8  # Three levels, the default of a Glow, halve a size three times.
-_NUM_NAMED = 5
+_NUM_NAMED = 10
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture, or was cut short."""
 
@@ -33,8 +34,10 @@ class FolderDataset:
     """Pictures below a folder, cut to the square in their middle and resized.
 
     - Folders named train, validation and test are the splits; otherwise a tenth of the
-      pictures each, 5,000 at most, chosen by their names, is validation and test.
-    - Where all pictures lie in folders, the topmost of these are the classes.
+      pictures each, 5,000 at most, chosen by their names, is validation and test. Where
+      there is a folder train, a tenth of it is validation if there is no such folder.
+    - Where all pictures lie in folders, the topmost of these are the classes, numbered
+      in the order of their names.
     - Grey pictures stay grey if all are; among others they become coloured. What is
       transparent becomes white, and a camera's rotation is applied.
     - What cannot be read is left out: at once where its beginning shows it, with a
@@ -60,7 +63,7 @@ class FolderDataset:
                 f"There is no folder {str(self._root)!r}. Name the folder of your "
                 "pictures after `folder:`."
             )
-        found = _pictures(str(self._root))
+        found = _pictures(self._root)
         if not found:
             raise FileNotFoundError(
                 f"There is no picture in {str(self._root)!r} that can be read. Files "
@@ -80,6 +83,10 @@ class FolderDataset:
             notes.append(f"resized to {self._image_size}x{self._image_size}")
         if self._num_small:
             notes.append(f"{self._num_small:,} of them were smaller")
+        if self._classes:
+            named = [f"{i} {name}" for i, name in enumerate(self._classes[:_NUM_NAMED])]
+            more = ", ..." if self._classes[_NUM_NAMED:] else ""
+            notes.append(f"classes are {', '.join(named)}{more}")
         return DatasetInfo(
             name=f"folder:{self._root}",
             event_shape=self._shape,
@@ -126,7 +133,7 @@ class FolderDataset:
                 {"label": example["label"]} if self._classes else {}
             )
 
-        pairs = (list(map(str, files)), np.array(labels, np.int32))
+        pairs = (list(map(os.fsencode, files)), np.array(labels, np.int32))
         return (
             tf.data.Dataset.from_tensor_slices(pairs)
             .map(example, num_parallel_calls=tf.data.AUTOTUNE)
@@ -135,14 +142,19 @@ class FolderDataset:
         )
 
 
-@functools.lru_cache(maxsize=4)
-def _pictures(root: str) -> list[tuple[Path, tuple[int, int], bool]]:
+def _pictures(root: Path) -> list[tuple[Path, tuple[int, int], bool]]:
     """Files that begin as pictures do, with their size and whether they are grey."""
     files = sorted(
         file
-        for file in Path(root).rglob("*")
+        for file in root.rglob("*")
         if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
     )
+    return _beginnings(tuple(files))
+
+
+@functools.lru_cache(maxsize=4)  # a command asks several times
+def _beginnings(files: tuple[Path, ...]) -> list[tuple[Path, tuple[int, int], bool]]:
+    """Those of the files that can be read, as `_pictures` returns them."""
     with ThreadPoolExecutor() as pool:
         seen = list(pool.map(_header, files))
     broken = [file for file, header in zip(files, seen, strict=True) if header is None]
@@ -167,7 +179,8 @@ def _header(file: Path) -> tuple[tuple[int, int], bool] | None:
     """Width and height, and whether it is grey; `None` where that cannot be read."""
     try:
         with Image.open(file) as image:
-            return image.size, image.mode in ("1", "L", "LA", "I", "I;16", "F")
+            is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            return None if image.mode == "F" else (image.size, is_grey)
     except _BROKEN:
         return None
 
@@ -197,31 +210,26 @@ def _event_shape(
 def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
     """The files of each split, with the name of their class, empty where none."""
     names = {n: split for split, names in _SPLIT_FOLDERS.items() for n in names}
-    top = {file: file.relative_to(root).parts[0].lower() for file in files}
-    if all(name in names for name in top.values()) and "train" in {
-        names[name] for name in top.values()
-    }:
-        splits = {
-            split: [f for f in files if names[top[f]] == split] for split in SPLITS
-        }
-        depth = 1
+    # By a checksum of the name: a mixture of classes from the first on, and the same
+    # pictures held out whatever else is in the folder.
+    files = sorted(files, key=lambda f: zlib.crc32(os.fsencode(f.relative_to(root))))
+    split_of = {f: names.get(f.relative_to(root).parts[0].lower()) for f in files}
+    is_split_already = None not in split_of.values() and "train" in split_of.values()
+    if is_split_already:
+        splits = {s: [f for f in files if split_of[f] == s] for s in SPLITS}
     else:
-        # By a checksum of the name: the same ones whatever else is in the folder.
-        order = sorted(
-            files, key=lambda f: zlib.crc32(str(f.relative_to(root)).encode())
+        splits = {"train": files, "validation": [], "test": []}
+    count = min(max(1, len(files) // 10), _MAX_HELD_OUT)
+    for split in ["validation"] if is_split_already else ["validation", "test"]:
+        if not splits[split]:
+            train = splits["train"]
+            splits[split], splits["train"] = train[:count], train[count:]
+    if not splits["train"]:
+        raise ValueError(
+            "There must be at least 3 pictures, one each to train, validate and test "
+            f"on. Received: {len(files)} in {str(root)!r}."
         )
-        count = min(max(1, len(files) // 10), _MAX_HELD_OUT)
-        if len(files) < 3:
-            raise ValueError(
-                "There must be at least 3 pictures, one each to train, validate and "
-                f"test on. Received: {len(files)} in {str(root)!r}."
-            )
-        splits = {
-            "train": sorted(order[2 * count :]),
-            "validation": sorted(order[:count]),
-            "test": sorted(order[count : 2 * count]),
-        }
-        depth = 0
+    depth = 1 if is_split_already else 0
     return {
         split: {
             file: "/".join(file.relative_to(root).parts[depth:-1][:1]) for file in files
@@ -240,22 +248,26 @@ def _read(file: bytes, *, shape: tuple[int, int, int]) -> np.ndarray:
     """The picture as `[H, W, C]`, or nothing, and a warning, if it cannot be read."""
     height, width, channels = shape
     try:
-        with Image.open(file.decode()) as image:
+        with Image.open(os.fsdecode(file)) as image:
             image = ImageOps.exif_transpose(image)
+            image = _to_8_bits(image)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 ground = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(ground, image)
-            image = _to_8_bits(image).convert("RGB" if channels == 3 else "L")
+            image = image.convert("RGB" if channels == 3 else "L")
             image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
             return np.asarray(image).reshape(shape)
     except _BROKEN as error:
-        _log.warning("%s cannot be read and is left out: %s", file.decode(), error)
+        _log.warning("%s cannot be read and is left out: %s", os.fsdecode(file), error)
         return np.zeros([0, 0, 0], np.uint8)
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """16 bits of grey as 8; Pillow's own conversion would cut off what is above 255."""
-    if image.mode not in ("I", "I;16"):
+    if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65_535:
+        raise ValueError("its values have more than 16 bits.")
+    return Image.fromarray((values // 256).astype(np.uint8))

@@ -149,6 +149,11 @@ def load_arrays(
     if limit is not None:
         examples = examples.take(limit)
     batches = list(examples.batch(1_000).as_numpy_iterator())
+    if not batches:
+        raise ValueError(
+            f"{name!r} has no {split} image that can be read to its end. "
+            f"Received: split={split!r}."
+        )
     joined = {key: np.concatenate([b[key] for b in batches]) for key in batches[0]}
     return joined["image"], joined.get("label")
 

@@ -169,7 +169,8 @@ def _check_features(
         raise ValueError(
             f"The images of {builder.name!r} differ in size, and a flow is for one "
             "size. Choose a set whose images are alike, such as "
-            f"'imagenet_resized/32x32'. Received: image shape {image.shape}."
+            "'imagenet_resized/32x32', or give a folder of its pictures, folder:PATH. "
+            f"Received: image shape {image.shape}."
         )
     label = features["label"] if "label" in features else None
     has_classes = isinstance(label, tfds.features.ClassLabel)
