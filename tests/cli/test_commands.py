@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -389,7 +390,9 @@ def test_trains_on_a_folder_and_measures_from_anywhere(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     train = ["train", "--dataset=folder:pictures", "--image-size=8", "--output=run"]
     small = ["--num-levels=1", "--num-steps=1", "--hidden-channels=4", "--epochs=2"]
-    assert main([*train, *small, "--batch-size=4"]) == 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Your input ran out of data")
+        assert main([*train, *small, "--batch-size=4"]) == 0
     monkeypatch.chdir("/")
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert "over 2 test images of folder:" in capsys.readouterr().out

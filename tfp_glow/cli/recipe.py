@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,14 +139,18 @@ def fit_best(
         keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
     ]
     try:
-        history = model.fit(
-            train,
-            validation_data=validation,
-            epochs=settings.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # The data set does it, and Keras would warn.
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
+        with warnings.catch_warnings():
+            # Keras warns at the end of validation images whose number is not known: of
+            # a folder's pictures some may turn out to be cut short.
+            warnings.filterwarnings("ignore", "Your input ran out of data")
+            history = model.fit(
+                train,
+                validation_data=validation,
+                epochs=settings.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # The data set does it, and Keras would warn.
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
     finally:
         best.save()
     if best.model_of_best is None:
