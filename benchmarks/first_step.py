@@ -42,12 +42,12 @@ def make_contenders(shape: dict) -> dict[str, Contender]:
 
 
 def count_operations(shape: dict, depths: list[int]) -> dict[str, Median]:
-    """The same contenders at lesser depths, and narrow: the graph has no width."""
+    """The same contenders at lesser depths."""
     return measure(
         {
             _at(name, depth): Contender(
                 contender.build,
-                {**contender.arguments, "num_steps": depth, "hidden_channels": 16},
+                {**contender.arguments, "num_steps": depth},
             )
             for name, contender in make_contenders(shape).items()
             if name != FIT

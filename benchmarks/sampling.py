@@ -66,7 +66,7 @@ def aims(found: dict[str, Median]) -> str:
 
 def main() -> None:
     """Measures all and prints two tables."""
-    arguments = make_parser(__doc__, rounds=2).parse_args()
+    arguments = make_parser(__doc__, rounds=4).parse_args()
     shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 10
     if arguments.quick:
         shape, large_shape = ({**s, "num_steps": 2} for s in (shape, large_shape))

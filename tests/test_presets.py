@@ -64,6 +64,16 @@ def test_a_data_set_s_own_preset_is_for_a_cpu():
     assert preset_for("cifar10", "cifar10") is PRESETS["cifar10"]
 
 
+def test_models_of_the_paper_warm_up():
+    # As openai/glow: ten times 50,000 images; without, deep flows diverge.
+    paper = [p for p in PRESETS.values() if p.model["hidden_channels"] == 512]
+    assert len(paper) == 17
+    for preset in paper:
+        images = preset.warmup_steps * preset.batch_size
+        assert 500_000 - preset.batch_size < images <= 500_000
+        assert preset.ema_momentum < 1
+
+
 def test_ablations_differ_in_permutation_and_coupling_alone():
     grid = {n: p for n, p in PRESETS.items() if n.startswith("ablation-")}
     assert len(grid) == 6

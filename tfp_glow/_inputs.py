@@ -28,7 +28,7 @@ def check_images(images: tf.Tensor, event_shape: tuple[int, int, int]) -> tf.Ten
         raise TypeError(
             "`images` must be uint8, from 0 to 255. Received: "
             f"dtype={images.dtype.name}{values}. Scale them to that range and convert "
-            "them: `images.astype('uint8')`."
+            "them: those from 0 to 1 by `(255 * images).round().astype('uint8')`."
         )
     if not images.shape.is_compatible_with([None, *event_shape]):
         raise ValueError(

@@ -17,7 +17,7 @@ class Preset:
     Attributes:
         description: One line about it.
         model: Arguments of `GlowModel`, those apart that a data set gives
-            (`event_shape`, `num_classes`).
+            (`event_shape`, `num_classes`, and `num_bits` if it is not among them).
         dataset: Name of the data set that it is for; any when empty.
         event_shape: `(H, W, C)` of the images that it is for; any when `None`.
         is_default: Whether it is what `dataset` is trained with where none is named.
@@ -53,6 +53,10 @@ class Preset:
     cost: str = ""
 
 
+_EPOCH = 50_000
+"""Images that openai/glow counts as an epoch, whatever the data set."""
+
+
 def _paper(
     description: str,
     dataset: str,
@@ -60,11 +64,16 @@ def _paper(
     *,
     num_levels: int,
     num_steps: int,
-    coupling: str = "affine",
     batch_size: int,
+    coupling: str = "affine",
+    num_bits: int = 8,
     **others: Any,
 ) -> Preset:
-    """A row of table 4 of the paper, or a command of openai/glow's README."""
+    """A row of table 4 of the paper, or a command of openai/glow's README.
+
+    Warm-up and moving average are openai/glow's defaults: 10 epochs and one. How many
+    epochs there are is ours: it trained until it was stopped.
+    """
     return Preset(
         description,
         {
@@ -72,14 +81,21 @@ def _paper(
             "num_steps": num_steps,
             "hidden_channels": 512,
             "coupling": coupling,
-            **others.pop("model", {}),
+            "num_bits": num_bits,
         },
         dataset,
         (size, size, 3),
         batch_size=batch_size,
-        epochs=others.pop("epochs", 100),
-        ema_momentum=0.999,
+        warmup_steps=10 * _EPOCH // batch_size,
+        ema_momentum=1 - batch_size / _EPOCH,
         **others,
+    )
+
+
+def _variant(preset: Preset, description: str, **changes: Any) -> Preset:
+    """A model that the paper reports neither bits/dim nor cost of."""
+    return dataclasses.replace(
+        preset, description=description, bits_per_dim=None, cost="", **changes
     )
 
 
@@ -102,22 +118,10 @@ _IMAGENET_32 = _paper(
     num_levels=3,
     num_steps=48,
     batch_size=512,
+    epochs=100,
     bits_per_dim=4.09,
 )
 _ABLATION = {"reverse": "reverse", "shuffle": "shuffle", "1x1": "invertible_conv"}
-
-
-def _classes(preset: Preset, description: str) -> Preset:
-    """The same, with classes and openai/glow's classifier on the top latent."""
-    return dataclasses.replace(
-        preset,
-        description=description,
-        model={**preset.model, "weight_y": 0.01},
-        conditional=True,
-        bits_per_dim=None,
-        cost="",
-    )
-
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
@@ -157,11 +161,19 @@ PRESETS: dict[str, Preset] = {
         epochs=5,
     ),
     "cifar10": _CIFAR10,
-    "cifar10-conditional": _classes(_CIFAR10, "the same with classes"),
+    "cifar10-conditional": _variant(
+        _CIFAR10,
+        "the same with classes and openai/glow's classifier",
+        model={**_CIFAR10.model, "weight_y": 0.01},
+        conditional=True,
+    ),
     "imagenet32": _IMAGENET_32,
-    "imagenet32-conditional": _classes(
-        dataclasses.replace(_IMAGENET_32, dataset="imagenet_resized/32x32"),
-        "the same with classes, of image-net.org's images",
+    "imagenet32-conditional": _variant(
+        _IMAGENET_32,
+        "the same with classes and classifier, of image-net.org's images",
+        model={**_IMAGENET_32.model, "weight_y": 0.01},
+        dataset="imagenet_resized/32x32",
+        conditional=True,
     ),
     "imagenet64": _paper(
         "the paper's ImageNet model at 64 x 64",
@@ -170,63 +182,58 @@ PRESETS: dict[str, Preset] = {
         num_levels=4,
         num_steps=48,
         batch_size=128,
+        epochs=100,
         bits_per_dim=3.81,
     ),
     **{
         f"lsun-{category}": _paper(
-            f"the paper's model of LSUN's {category} pictures, --image-size 64",
-            "",
+            f"the paper's model of LSUN's {category} pictures",
+            "folder:PATH",
             64,
             num_levels=3,
             num_steps=48,
             batch_size=128,
+            epochs=100,
             bits_per_dim=bits,
         )
         for category, bits in [("bedroom", 2.38), ("tower", 2.46), ("church", 2.67)]
     },
-    "lsun-96": _paper(
-        "the paper's model for samples of LSUN, --image-size 96",
-        "",
-        96,
-        num_levels=5,
-        num_steps=64,
-        coupling="additive",
-        batch_size=320,
-        model={"num_bits": 5},
-    ),
-    "lsun-128": _paper(
-        "the paper's model for samples of LSUN, --image-size 128",
-        "",
-        128,
-        num_levels=5,
-        num_steps=64,
-        coupling="additive",
-        batch_size=160,
-        model={"num_bits": 5},
-    ),
+    **{
+        f"lsun-{size}": _paper(
+            "the paper's model for samples of LSUN, 5 bits",
+            "folder:PATH",
+            size,
+            num_levels=5,
+            num_steps=64,
+            batch_size=batch_size,
+            coupling="additive",
+            num_bits=5,
+            epochs=100,
+        )
+        for size, batch_size in [(96, 320), (128, 160)]
+    },
     "celeba-hq-256": _paper(
-        "the paper's faces at 256 x 256, 5 bits: about 600 convolutions",
+        "the paper's faces, 5 bits: about 600 convolutions",
         "celeb_a_hq/256",
         256,
         num_levels=6,
         num_steps=32,
-        coupling="additive",
         batch_size=40,
-        model={"num_bits": 5},
+        coupling="additive",
+        num_bits=5,
+        epochs=100,
         cost="40 GPUs, about a week",
     ),
     **{
-        f"ablation-{name}-{coupling}": dataclasses.replace(
+        f"ablation-{name}-{coupling}": _variant(
             _CIFAR10,
-            description=f"figure 3 of the paper: {name}, {coupling}"
+            f"figure 3 of the paper: {name}, {coupling}"
             + (", as RealNVP" if (name, coupling) == ("reverse", "affine") else ""),
             model={
                 **_CIFAR10.model,
                 "permutation": permutation,
                 "coupling": coupling,
             },
-            bits_per_dim=None,
-            cost="",
         )
         for name, permutation in _ABLATION.items()
         for coupling in ("additive", "affine")

@@ -161,6 +161,7 @@ def test_presets(capsys):
         model = preset.model
         expected = [
             name,
+            "x".join(map(str, preset.event_shape or ["any"])),
             model["num_levels"],
             model["num_steps"],
             model["hidden_channels"],
@@ -168,8 +169,8 @@ def test_presets(capsys):
             preset.epochs,
             preset.learning_rate,
         ]
-        bits = preset.bits_per_dim or "-"
-        assert row.split()[:8] == [*map(str, expected), str(bits)]
+        expected += [preset.bits_per_dim or "-", preset.dataset or "any"]
+        assert row.split()[:10] == [*map(str, expected)]
         assert preset.cost in row
 
 

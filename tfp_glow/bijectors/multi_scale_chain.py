@@ -154,8 +154,8 @@ class MultiScaleChain(OnePass):
         self, x: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, self._event_shape, self.name)
-        # Subtractions. Additions TensorFlow would make one `AddN`, and of a graph that
-        # holds one it simulates the use of memory, for a quarter of a second.
+        # Subtractions. Of additions TensorFlow would make one `AddN`, and of a graph
+        # with an `AddN` of three it simulates the memory, for a tenth of a second.
         minus_log_det = tf.zeros([], x.dtype)
         finished = []
         for i, parts in enumerate(self._parts()):

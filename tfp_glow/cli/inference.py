@@ -10,6 +10,7 @@ import numpy as np
 from tfp_glow import data
 from tfp_glow.cli.run_folder import Run
 from tfp_glow.data import DatasetInfo
+from tfp_glow.data.sources import FOLDER
 from tfp_glow.glow_model import GlowModel
 
 __all__ = [
@@ -67,7 +68,7 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
         )
     data_dir = arguments.data_dir or run.config.get("data_dir")
     source: dict[str, Any] = {"data_dir": data_dir}
-    if dataset.startswith("folder:"):  # pictures of any size
+    if dataset.startswith(FOLDER):  # pictures of any size
         source["image_size"] = run.model.event_shape[0]
     info = data.describe(dataset, **source)
     check_same_shape(info, run.model)

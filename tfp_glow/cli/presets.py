@@ -15,19 +15,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments: Not used.
     """
     del arguments
-    rows = [
-        (
-            "Preset",
-            "Levels",
-            "Steps",
-            "Channels",
-            "Batch",
-            "Epochs",
-            "Learning rate",
-            "Bits/dim",
-            "For",
-        )
-    ]
+    heading = ["Preset", "Images", "Levels", "Steps", "Channels", "Batch", "Epochs"]
+    rows = [[*heading, "Learning rate", "Bits/dim", "Data set", "For"]]
     for name, preset in PRESETS.items():
         numbers = (
             preset.model["num_levels"],
@@ -36,9 +25,18 @@ def run(arguments: argparse.Namespace) -> None:
             preset.batch_size,
             preset.epochs,
             preset.learning_rate,
+            preset.bits_per_dim or "-",
         )
-        bits = "" if preset.bits_per_dim is None else f"{preset.bits_per_dim:.2f}"
+        images = "x".join(map(str, preset.event_shape or ["any"]))
         cost = f" ({preset.cost})" if preset.cost else ""
-        rows.append((name, *map(str, numbers), bits or "-", preset.description + cost))
+        rows.append(
+            [
+                name,
+                images,
+                *map(str, numbers),
+                preset.dataset or "any",
+                preset.description + cost,
+            ]
+        )
     print(table(rows))
     print("\nBits/dim are what the paper reports; in brackets, what its training took.")

@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
     seconds = time.perf_counter() - started
     model = best.model_of_best
     metrics = {
-        "dataset": arguments.dataset,
+        "dataset": info.name,
         "note": info.note,
         "held_out": {
             "split": split,
@@ -187,8 +187,8 @@ def _make_model(
         )
     if arguments.conditional and info.num_classes is None:
         raise ValueError(
-            f"{info.name!r} has no class labels. Leave --conditional out, or choose a "
-            "data set that has them."
+            f"{info.name!r} has no class labels. Leave --conditional and presets for "
+            "classes out, or choose a data set that has them."
         )
     if arguments.weight_y is not None and not arguments.conditional:
         raise ValueError(

@@ -11,7 +11,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tfp_glow.data.sources import SPLITS, DatasetInfo, check_split
+from tfp_glow.data.sources import (
+    FOLDER,
+    MAX_HELD_OUT,
+    SIZE_MULTIPLE,
+    SPLITS,
+    DatasetInfo,
+    check_split,
+)
 
 __all__ = ["FolderDataset"]
 
@@ -21,8 +28,6 @@ _SPLIT_FOLDERS = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
-_MAX_HELD_OUT = 5_000
-_SIZE_MULTIPLE = 8  # Three levels, the default of a Glow, halve a size three times.
 _NUM_NAMED = 10
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no picture, or was cut short."""
@@ -88,7 +93,7 @@ class FolderDataset:
             more = ", ..." if self._classes[_NUM_NAMED:] else ""
             notes.append(f"classes are {', '.join(named)}{more}")
         return DatasetInfo(
-            name=f"folder:{self._root}",
+            name=f"{FOLDER}{self._root}",
             event_shape=self._shape,
             num_bits=8,
             num_classes=len(self._classes) or None,
@@ -195,11 +200,11 @@ def _event_shape(
         return image_size, image_size, channels
     sizes = {size for _, size, _ in found}
     (width, height), *others = sizes
-    if others or width != height or width % _SIZE_MULTIPLE:
+    if others or width != height or width % SIZE_MULTIPLE:
         smallest, largest = min(sizes), max(sizes)
         raise ValueError(
             "A flow is for images of one size, and these are not all squares of one "
-            f"size that {_SIZE_MULTIPLE} divides: give `image_size` (--image-size), "
+            f"size that {SIZE_MULTIPLE} divides: give `image_size` (--image-size), "
             "such as 32 or 64, to which the square in the middle of each is resized. "
             f"Received: pictures of {smallest[0]}x{smallest[1]} to "
             f"{largest[0]}x{largest[1]} in {str(root)!r}."
@@ -219,7 +224,7 @@ def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
         splits = {s: [f for f in files if split_of[f] == s] for s in SPLITS}
     else:
         splits = {"train": files, "validation": [], "test": []}
-    count = min(max(1, len(files) // 10), _MAX_HELD_OUT)
+    count = min(max(1, len(files) // 10), MAX_HELD_OUT)
     for split in ["validation"] if is_split_already else ["validation", "test"]:
         if not splits[split]:
             train = splits["train"]

@@ -6,12 +6,11 @@ import tensorflow as tf
 from tfp_glow.data import digits, photos
 from tfp_glow.data.folder import FolderDataset
 from tfp_glow.data.prepared import PreparedDataset
-from tfp_glow.data.sources import DatasetInfo, Source
+from tfp_glow.data.sources import FOLDER, DatasetInfo, Source
 
 __all__ = ["describe", "load", "load_arrays", "names"]
 
 _EMBEDDED: dict[str, Source] = {"digits": digits, "photos": photos}
-_FOLDER = "folder:"
 _SHUFFLE_BUFFER = 10_000  # TFDS files are in random order already; 30 MB at 32x32x3.
 
 
@@ -161,8 +160,8 @@ def load_arrays(
 def _source(name: str, data_dir: str | None, image_size: int | None) -> Source:
     """Finds a data set by its name."""
     _check_count("image_size", image_size)
-    if name.startswith(_FOLDER):
-        return FolderDataset(name.removeprefix(_FOLDER), image_size=image_size)
+    if name.startswith(FOLDER):
+        return FolderDataset(name.removeprefix(FOLDER), image_size=image_size)
     if image_size is not None:
         raise ValueError(
             "`image_size` (--image-size) is for `folder:PATH`, whose pictures may have "

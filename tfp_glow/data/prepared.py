@@ -5,21 +5,27 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_glow._suggest import suggestion
-from tfp_glow.data.sources import SPLITS, DatasetInfo, check_split, require
+from tfp_glow.data.sources import (
+    FOLDER,
+    MAX_HELD_OUT,
+    SIZE_MULTIPLE,
+    SPLITS,
+    DatasetInfo,
+    check_split,
+    require,
+)
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 __all__ = ["PreparedDataset"]
-
-_SIZE_MULTIPLE = 8  # Three levels, the default of a Glow, halve a size three times.
-_MAX_VALIDATION = 5_000
 
 # TFDS knows how many images there are on this disk, not how many there should be.
 _OFFICIAL_NUM_EXAMPLES = {
@@ -67,12 +73,15 @@ class PreparedDataset:
             registered = tfds.list_builders(with_community_datasets=False)
             if re.split("[/:]", name)[0] in registered:
                 raise  # The configuration or version: TFDS says which there are.
+            hint = suggestion(name, [*embedded, *registered])
+            if Path(name).is_dir():
+                hint = f" There is a folder of that name: {FOLDER}{name}?"
             # `from None`: otherwise TFDS adds a list of all its data sets.
             raise ValueError(
-                f"`name` must be one of {embedded}, the name of a TensorFlow Datasets "
-                "set, or of one prepared in `data_dir` (--data-dir). "
-                f"Received: name={name!r}, data_dir={data_dir!r}."
-                f"{suggestion(name, [*embedded, *registered])}"
+                f"`name` must be one of {embedded}, {FOLDER}PATH for a folder of "
+                "pictures, the name of a TensorFlow Datasets set, or of one prepared "
+                "in `data_dir` (--data-dir). "
+                f"Received: name={name!r}, data_dir={data_dir!r}.{hint}"
             ) from None
         self._name = name
         self._image_shape, self._num_classes = _check_features(self._builder, tfds)
@@ -182,7 +191,7 @@ def _slices(splits: "Mapping[str, tfds.core.SplitInfo]") -> dict[str, str]:
     slices = {split: split for split in SPLITS if split in splits}
     if "train" in splits and "validation" not in splits:
         total = splits["train"].num_examples
-        end = total - min(total // 10, _MAX_VALIDATION)
+        end = total - min(total // 10, MAX_HELD_OUT)
         parts = {"train": f"train[:{end}]", "validation": f"train[{end}:]"}
         slices = parts | {split: split for split in slices if split != "train"}
     return slices
@@ -190,7 +199,7 @@ def _slices(splits: "Mapping[str, tfds.core.SplitInfo]") -> dict[str, str]:
 
 def _padding(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Returns zeros before and after for each axis; the image is in the centre."""
-    missing = [-size % _SIZE_MULTIPLE for size in shape[:2]]
+    missing = [-size % SIZE_MULTIPLE for size in shape[:2]]
     return [(total // 2, total - total // 2) for total in missing] + [(0, 0)]
 
 

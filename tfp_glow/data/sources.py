@@ -10,9 +10,24 @@ import tensorflow as tf
 
 from tfp_glow._suggest import suggestion
 
-__all__ = ["SPLITS", "DatasetInfo", "Source", "check_split", "require"]
+__all__ = [
+    "FOLDER",
+    "MAX_HELD_OUT",
+    "SIZE_MULTIPLE",
+    "SPLITS",
+    "DatasetInfo",
+    "Source",
+    "check_split",
+    "require",
+]
 
 SPLITS = ("train", "validation", "test")
+FOLDER = "folder:"
+"""What the name of a folder of pictures begins with, before its path."""
+SIZE_MULTIPLE = 8
+"""Of heights and widths: the three levels that a Glow has by default halve them."""
+MAX_HELD_OUT = 5_000
+"""Images that a split has at most which is taken away from another."""
 
 
 @dataclasses.dataclass(frozen=True)
