@@ -72,8 +72,8 @@ def test_largest_scale_of_couplings_on_data_and_samples(model):
     level, split = model.glow.levels[0], model.glow.chain.split_priors[0]
     probed = ProbedGlow(model.glow)
     centers = tfg.dequantize(images(70), noise=0.5, dtype=tf.float64)
-    _, of_data = probed.encode_and_decode(centers, None)
-    samples, _, of_samples = probed.decode_and_encode(latents, None)
+    _, of_data = probed.encode_and_decode(centers, {})
+    samples, _, of_samples = probed.decode_and_encode(latents, {})
     for found, x in ((of_data, centers), (of_samples, samples)):
         h = level.steps[0].inverse(tfg.Squeeze().inverse(tf.identity(x)))
         first = level.steps[0].coupling.log_scale(h)

@@ -5,11 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfp_glow.networks import (
-    EdgeConv,
-    GlowNetwork,
-    standardizing_parameters,
-)
+from tfp_glow.layers import EdgeConv
+from tfp_glow.networks import GlowNetwork, standardizing_parameters
 from tfp_glow.user_network import UserNetwork
 
 

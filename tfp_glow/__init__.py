@@ -19,6 +19,7 @@ from tfp_glow.flow_model import FlowModel
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.invertibility import check_invertibility
 from tfp_glow.openai import load_openai_checkpoint
+from tfp_glow.variational_dequantization import VariationalDequantizer
 from tfp_glow.version import __version__
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "LUInvertibleConv",
     "MultiScaleChain",
     "Squeeze",
+    "VariationalDequantizer",
     "__version__",
     "bits_per_dim",
     "check_invertibility",

@@ -63,6 +63,37 @@ def check_event(x: tf.Tensor, event_shape: Sequence[int | None], name: str) -> N
         )
 
 
+def check_event_shape(event_shape: Sequence[int], num_levels: int) -> tuple[int, ...]:
+    """Checks that images of a shape can be squeezed `num_levels` times.
+
+    Args:
+        event_shape: `[H, W, C]`.
+        num_levels: How often height and width are halved.
+
+    Returns:
+        `(H, W, C)`.
+
+    Raises:
+        ValueError: If they cannot.
+    """
+    check_positive_integer("num_levels", num_levels)
+    shape = tf.TensorShape(event_shape)
+    if shape.rank != 3 or not shape.is_fully_defined() or not min(shape):
+        raise ValueError(
+            "`event_shape` must be three positive numbers: height, width and channels. "
+            f"Received: event_shape={event_shape!r}."
+        )
+    height, width, channels = shape.as_list()
+    factor = 2**num_levels
+    if height % factor or width % factor:
+        raise ValueError(
+            f"`num_levels`={num_levels} needs height and width divisible by {factor}. "
+            f"Received: event_shape={(height, width, channels)}. Pad the images or "
+            "lower `num_levels`."
+        )
+    return height, width, channels
+
+
 def as_parameter(
     name: str,
     value: Parameter,

@@ -1,10 +1,24 @@
 """Checks of what a `GlowModel` is given, before any of it is used."""
 
 from math import prod
+from numbers import Real
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-__all__ = ["check_images", "check_labels", "check_latents"]
+from tfp_glow.context import check_context
+from tfp_glow.dequantization import bin_centers
+
+if TYPE_CHECKING:
+    from tfp_glow.bijectors import Glow
+
+__all__ = [
+    "check_condition",
+    "check_images",
+    "check_labels",
+    "check_latents",
+    "check_weight_y",
+]
 
 
 def check_images(images: tf.Tensor, event_shape: tuple[int, int, int]) -> tf.Tensor:
@@ -83,6 +97,54 @@ def check_labels(
     return labels
 
 
+def check_condition(
+    glow: "Glow",
+    labels: tf.Tensor | None,
+    context: tf.Tensor | None,
+    batch: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """What a bijector takes besides images, as keyword arguments.
+
+    Args:
+        glow: The bijector.
+        labels: Integers `[B]`, or none for a model without classes.
+        context: `[B, *glow.context_shape]`, or without the batch one for all, or none;
+            a `uint8` one is an image and gets values in (-0.5, 0.5).
+        batch: The images or the latents.
+
+    Returns:
+        `labels`, `context`, both or neither, one for each image.
+
+    Raises:
+        ValueError: If one is missing, not wanted, or of another shape.
+    """
+    condition = {}
+    labels = check_labels(labels, glow.num_classes, batch.shape[0])
+    if labels is not None:
+        condition["labels"] = labels
+    check_context(context, glow.context_shape, glow.name)
+    if context is not None:
+        condition["context"] = _as_context(context, glow, batch)
+    return condition
+
+
+def _as_context(context: tf.Tensor, glow: "Glow", batch: tf.Tensor) -> tf.Tensor:
+    context, wanted = tf.convert_to_tensor(context), list(glow.context_shape)
+    is_one_for_all = context.shape.rank == len(wanted)
+    shape = wanted if is_one_for_all else [batch.shape[0], *wanted]
+    if not context.shape.is_compatible_with(shape):
+        raise ValueError(
+            f"`context` must have shape {[batch.shape[0] or 'B', *wanted]}, one an "
+            f"image, or {wanted}, one for all. Received: shape={context.shape}."
+        )
+    if context.dtype == tf.uint8:
+        context = bin_centers(context, dtype=glow.dtype)
+    context = tf.cast(context, glow.dtype)
+    if is_one_for_all:
+        context = tf.broadcast_to(context, [tf.shape(batch)[0], *wanted])
+    return context
+
+
 def check_latents(
     latents: tf.Tensor, event_shape: tuple[int, int, int], dtype: tf.DType
 ) -> tf.Tensor:
@@ -106,3 +168,19 @@ def check_latents(
             f"shape={latents.shape}."
         )
     return latents
+
+
+def check_weight_y(weight_y: float | None, num_classes: int | None) -> None:
+    """Raises `ValueError` unless it is the weight of a classifier's loss, or None."""
+    if weight_y is None:
+        return
+    if not isinstance(weight_y, Real) or not 0 <= weight_y < float("inf"):
+        raise ValueError(
+            "`weight_y` must be a finite number of at least 0. Received: "
+            f"weight_y={weight_y!r}."
+        )
+    if num_classes is None:
+        raise ValueError(
+            "`weight_y` weighs a classifier's loss and needs `num_classes`. Received: "
+            f"weight_y={weight_y!r} without num_classes."
+        )

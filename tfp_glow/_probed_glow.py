@@ -7,14 +7,16 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow.bijectors import Glow, MultiScaleChain, Squeeze
+from tfp_glow.bijectors import Glow, GlowStep, MultiScaleChain, Squeeze, TopPrior
 from tfp_glow.bijectors.coupling import Coupling
+from tfp_glow.image_flow import Condition
 
 tfb = tfp.bijectors
 
 __all__ = ["ProbedGlow", "ProbedPart", "max_abs"]
 
 _PROBED = "probed_"
+_LEVEL = "level"
 
 
 class _Probe(tfb.Bijector):
@@ -73,11 +75,11 @@ class ProbedPart:
         coupling = getattr(self.part, "coupling", self.part)
         return coupling if isinstance(coupling, Coupling) else None
 
-    def log_scale(self, z: tf.Tensor) -> tf.Tensor:
+    def log_scale(self, z: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         """Largest absolute log-scale of the coupling, on what is on its latent side."""
         if self.coupling is None:
             return tf.zeros([], z.dtype)
-        return max_abs(self.coupling.log_scale(z))
+        return max_abs(self.coupling.log_scale(z, context))
 
 
 class ProbedGlow:
@@ -97,13 +99,12 @@ class ProbedGlow:
                 self._probed(step, f"level {i}, step {k}")
                 for k, step in enumerate(level.steps)
             ]
-            levels.append(tfb.Chain([Squeeze(), *steps]))
+            levels.append(tfb.Chain([Squeeze(), *steps], name=_LEVEL))
             if i < len(chain.split_priors):
                 self._probed(chain.split_priors[i], f"level {i}, split")
         if chain.top_prior is not None:
             self._probed(chain.top_prior, "top prior")
         by_name = {part.name: part.bijector for part in self.parts}
-        self._top_prior_name = None if chain.top_prior is None else chain.top_prior.name
         self._chain = MultiScaleChain(
             levels,
             glow.event_shape,
@@ -117,48 +118,51 @@ class ProbedGlow:
         return self.parts[-1].bijector
 
     def encode_and_decode(
-        self, x: tf.Tensor, labels: tf.Tensor | None
+        self, x: tf.Tensor, condition: Condition
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Continuous images to latents and back.
 
         Args:
             x: `[B, H, W, C]`.
-            labels: Integers `[B]`, where the model has classes.
+            condition: Labels and context, where the model has them.
 
         Returns:
             The images, and for each part the largest absolute log-scale of its
             coupling and error on its image side, `[num_parts, 2]`.
         """
-        kwargs = self._kwargs(labels)
+        kwargs, context = self._kwargs(condition), condition.get("context")
         z = self._chain.inverse(x, **kwargs)
         decoded = self._chain.forward(tf.identity(z), **kwargs)
         found = [
-            [part.log_scale(part.latent_side.inverse_value), part.image_side.error()]
+            [
+                part.log_scale(part.latent_side.inverse_value, context),
+                part.image_side.error(),
+            ]
             for part in self.parts
         ]
         self._forget()
         return decoded, tf.stack(found)
 
     def decode_and_encode(
-        self, z: tf.Tensor, labels: tf.Tensor | None
+        self, z: tf.Tensor, condition: Condition
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Latents to continuous images and back.
 
         Args:
             z: `[B, H W C]`.
-            labels: Integers `[B]`, where the model has classes.
+            condition: Labels and context, where the model has them.
 
         Returns:
             The images, the latents, and for each part the largest absolute log-scale
             of its coupling, error on its latent side and value on its image side,
             `[num_parts, 3]`.
         """
-        kwargs = self._kwargs(labels)
+        kwargs, context = self._kwargs(condition), condition.get("context")
         x = self._chain.forward(z, **kwargs)
         encoded = self._chain.inverse(tf.identity(x), **kwargs)
         found = [
             [
-                part.log_scale(part.latent_side.forward_value),
+                part.log_scale(part.latent_side.forward_value, context),
                 part.latent_side.error(),
                 max_abs(part.image_side.forward_value),
             ]
@@ -172,12 +176,20 @@ class ProbedGlow:
             part.image_side.forget()
             part.latent_side.forget()
 
-    def _kwargs(self, labels: tf.Tensor | None) -> dict[str, Any]:
-        """Labels for the top prior, which is in a `tfb.Chain` now."""
-        if labels is None:
-            return {}
-        name = self._top_prior_name
-        return {_PROBED + name: {name: {"labels": labels}}}
+    def _kwargs(self, condition: Condition) -> dict[str, Any]:
+        """Labels and context for the parts, each in a `tfb.Chain` of its own now."""
+        kwargs: dict[str, Any] = {}
+        for probed in self.parts:
+            name, own = probed.part.name, dict(condition)
+            if not isinstance(probed.part, TopPrior):
+                own.pop("labels", None)
+            if own:
+                of_part = {_PROBED + name: {name: own}}
+                if isinstance(probed.part, GlowStep):
+                    kwargs.setdefault(_LEVEL, {}).update(of_part)
+                else:
+                    kwargs.update(of_part)
+        return kwargs
 
 
 def max_abs(x: tf.Tensor) -> tf.Tensor:

@@ -40,6 +40,7 @@ class InvertibilityMonitor(keras.callbacks.Callback):
         images: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
+        context: tf.Tensor | None = None,
         num_samples: int = 16,
         every_n_epochs: int = 1,
         seed: int = 0,
@@ -49,6 +50,7 @@ class InvertibilityMonitor(keras.callbacks.Callback):
         Args:
             images: `uint8` `[B, H, W, C]`, preferably held out; a few dozen will do.
             labels: Integers `[B]`, where the model has classes.
+            context: `[B, D]` or `[B, H, W, D]`, where the model has one.
             num_samples: How many samples to draw, at temperature 1.
             every_n_epochs: How many epochs to wait.
             seed: Seed of the samples, the same in every epoch.
@@ -59,13 +61,14 @@ class InvertibilityMonitor(keras.callbacks.Callback):
         self.reports: dict[int, InvertibilityReport] = {}
         self._images = images
         self._labels = labels
+        self._context = context
         self._num_samples = num_samples
         self._every_n_epochs = every_n_epochs
         self._seed = seed
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Checks that images and labels fit the model."""
-        check_inputs(self.model, self._images, self._labels)
+        """Checks that images, labels and context fit the model."""
+        check_inputs(self.model, self._images, self._labels, self._context)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Checks the model as it is now."""
@@ -77,6 +80,7 @@ class InvertibilityMonitor(keras.callbacks.Callback):
             self.model,
             self._images,
             self._labels,
+            context=self._context,
             num_samples=self._num_samples,
             seed=self._seed,
         )

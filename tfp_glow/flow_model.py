@@ -173,7 +173,7 @@ class FlowModel(keras.Model):
         if first is None:
             raise ValueError("`fit` needs data. Received: an empty data set.")
         self._check_data(first)
-        if not is_initialized(self.distribution):
+        if not all(map(is_initialized, self._flows())):
             self._initialize_from(first)
         if not self.optimizer.built:
             # Keras would do so while it traces the first step, and trace it again.
@@ -189,6 +189,10 @@ class FlowModel(keras.Model):
         if not self.compiled:
             self.compile()
         return super().evaluate(x, y, *args, **kwargs)
+
+    def _flows(self) -> list[tfd.Distribution | tf.Module]:
+        """What may need data-dependent initialisation."""
+        return [self.distribution]
 
     def _check_data(self, batch: tuple) -> None:
         """Raises before training where a batch cannot be trained on."""
@@ -246,11 +250,15 @@ def _first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
         return tf.nest.map_structure(lambda v: tf.concat(local(v), 0), values)
     if isinstance(x, keras.utils.PyDataset):
         return x[0] if len(x) else None
-    if x is None or len(x) == 0:
+    parts = tf.nest.flatten(x)
+    if x is None or len(parts[0]) == 0:
         return None
-    indices = np.unique(np.linspace(0, len(x) - 1, batch_size).astype(int))
-    return tuple(
-        tf.gather(part, indices) if tf.is_tensor(part) else np.asarray(part)[indices]
-        for part in (x, y)
-        if part is not None
+    indices = np.unique(np.linspace(0, len(parts[0]) - 1, batch_size).astype(int))
+    return tf.nest.map_structure(
+        lambda part: (
+            tf.gather(part, indices)
+            if tf.is_tensor(part)
+            else np.asarray(part)[indices]
+        ),
+        (x,) if y is None else (x, y),
     )

@@ -1,16 +1,16 @@
 """Glow as a Keras model: images in, images out."""
 
 from collections.abc import Callable, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_choice
-from tfp_glow._inputs import check_labels
+from tfp_glow._inputs import check_condition, check_labels, check_weight_y
 from tfp_glow._suggest import suggestion
 from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
@@ -18,9 +18,12 @@ from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
 from tfp_glow.distributions import glow_distribution
 from tfp_glow.export import export_saved_model
 from tfp_glow.flow_model import FlowModel
-from tfp_glow.image_flow import ImageFlow, cross_entropy_bits, label_kwargs
-from tfp_glow.networks import ScaledLinear
+from tfp_glow.image_flow import ImageFlow, cross_entropy_bits
+from tfp_glow.layers import ScaledLinear
 from tfp_glow.summary import summary_table
+from tfp_glow.variational_dequantization import VariationalDequantizer
+
+tfd = tfp.distributions
 
 __all__ = ["GlowModel"]
 
@@ -39,7 +42,11 @@ class GlowModel(ImageFlow, FlowModel):
     minimises bits/dim, with new dequantisation noise at every step.
 
     Shapes:
-        images: `uint8` `[B, H, W, C]`; labels, with `num_classes`: integers `[B]`.
+        images: `uint8` `[B, H, W, C]`; labels, with `num_classes`: integers `[B]`;
+        context, with `context_shape`: `[B, D]` or `[B, H, W, D]`, floating or `uint8`.
+
+    `fit` and `evaluate` take images, or with a context pairs `(context, images)`, as
+    `x`, and labels as `y`.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=2, hidden_channels=16)
@@ -74,7 +81,9 @@ class GlowModel(ImageFlow, FlowModel):
         Args:
             event_shape: Shape of an image, `[H, W, C]`.
             num_bits: How many of an image's 8 bits are modelled, the highest ones.
-            dequantization: `"uniform"`.
+            dequantization: `"uniform"`, or `"variational"` for noise that a
+                `VariationalDequantizer` learns with the rest, a quarter as wide as the
+                coupling networks.
             weight_y: Makes a classifier of the last level's output, and adds its
                 cross-entropy in bits, times this, to the loss. Needs `num_classes`.
                 Neither when not given.
@@ -86,19 +95,13 @@ class GlowModel(ImageFlow, FlowModel):
             **glow_arguments: What `Glow` takes besides.
 
         Raises:
-            NotImplementedError: If `dequantization` is `"variational"`: not in this
-                version.
             TypeError: If an argument is unknown.
             ValueError: If an argument has a value that it cannot have.
         """
         check_num_bits(num_bits)
-        if dequantization == "variational":
-            raise NotImplementedError(
-                "`dequantization`='variational' is not in this version. Use 'uniform'."
-            )
         check_choice("dequantization", dequantization, ["uniform", "variational"])
         num_classes = glow_arguments.get("num_classes")
-        _check_weight_y(weight_y, num_classes)
+        check_weight_y(weight_y, num_classes)
         policy = _policy(dtype)
         if "network_dtype" in glow_arguments:
             raise TypeError(
@@ -128,6 +131,16 @@ class GlowModel(ImageFlow, FlowModel):
         }
         self.num_bits = num_bits
         self._seed = seed or 0
+        self.dequantizer = None
+        if dequantization == "variational":
+            self.dequantizer = VariationalDequantizer(
+                event_shape,
+                num_bits=num_bits,
+                hidden_channels=max(1, glow.parameters["hidden_channels"] // 4),
+                seed=seed,
+                dtype=glow.dtype,
+            )
+            self._add_variables(self.dequantizer.variables)
         self._bits_per_dim = keras.metrics.Mean(name="bits_per_dim")
         self.classifier = None
         if weight_y is not None:
@@ -149,26 +162,33 @@ class GlowModel(ImageFlow, FlowModel):
         """Log-probability of images, `[B]`, in nats.
 
         Args:
-            inputs: Images; or `(images, labels)`; or a dictionary of `images`,
-                `labels` and `seed`. The noise is always the same without a seed.
+            inputs: Images; or `(images, labels)`; or with a context `(context,
+                images)` or `(context, images, labels)`; or a dictionary of `images`,
+                `labels`, `context` and `seed`. The noise is always the same without a
+                seed.
 
         Returns:
             The log-probability; and the cross-entropy of the labels in bits, `[B]`, if
             the model has a classifier.
         """
         if isinstance(inputs, list | tuple):
-            inputs = dict(zip(["images", "labels"], inputs, strict=True))
+            names = ["images", "labels"][: len(inputs)]
+            if self.glow.context_shape is not None:
+                names = ["context", "images", "labels"][: len(inputs)]
+            inputs = dict(zip(names, inputs, strict=True))
         elif not isinstance(inputs, dict):
             inputs = {"images": inputs}
-        images, labels = self._check(inputs["images"], inputs.get("labels"))
+        images, condition = self._check(
+            inputs["images"], inputs.get("labels"), inputs.get("context")
+        )
         seed = inputs.get("seed")
         seed = as_seed(0 if seed is None else seed)
         if self.classifier is None:
-            return self._log_prob(images, labels, seed, self.glow.memory)
+            return self._log_prob(images, condition, seed, self.glow.memory)
         log_prob, logits = self._log_prob_and_logits(
-            images, labels, seed, self.glow.memory
+            images, condition, seed, self.glow.memory
         )
-        return log_prob, cross_entropy_bits(logits, labels)
+        return log_prob, cross_entropy_bits(logits, condition["labels"])
 
     def compute_loss(
         self,
@@ -200,43 +220,71 @@ class GlowModel(ImageFlow, FlowModel):
 
     def predict_step(self, data: tuple) -> tf.Tensor:
         """Log-probability of images, also of those that come with labels."""
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred = self(
-            images if labels is None else {"images": images, "labels": labels}
-        )
+        y_pred = self(self._unpack(data)[0])
         return y_pred if tf.is_tensor(y_pred) else y_pred[0]
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """Trains: `FlowModel.fit`, after a look at all labels that are given."""
-        if y is not None:
+        if y is not None and self.glow.num_classes is not None:
             check_labels(y, self.glow.num_classes)
         return super().fit(x, y, *args, **kwargs)
 
+    def _unpack(self, data: tuple) -> tuple[dict[str, tf.Tensor], tf.Tensor | None]:
+        """Images, labels and context by their names, and the sample weights.
+
+        Keras takes the pairs of a data set for `x` and `y`: with a context and no
+        classes they are context and images.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        names = ["images"]
+        if self.glow.context_shape is not None:
+            names = ["context", "images"]
+            if not isinstance(x, list | tuple) and y is not None:
+                x, y = (x, y), None
+        x = tuple(x) if isinstance(x, list | tuple) else (x,)
+        if len(x) != len(names):
+            raise ValueError(
+                f"This model trains on {' and '.join(names)}: x must be "
+                f"{'images' if len(names) == 1 else '(context, images)'}. Received: x "
+                f"of {len(x)}."
+            )
+        inputs = dict(zip(names, x, strict=True))
+        return (inputs if y is None else inputs | {"labels": y}), sample_weight
+
     def _with_noise(self, data: tuple, seed: int, counter: tf.Tensor) -> tuple:
-        """Packs images, labels and a seed for `call`."""
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        """Packs images, labels, context and a seed for `call`."""
+        inputs, sample_weight = self._unpack(data)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = seed + 1_000_003 * tf.cast(replica, tf.int32)
         second = tf.cast(tf.convert_to_tensor(counter), tf.int32)
-        inputs = {"images": images, "seed": tf.stack([first, second])}
-        if labels is not None:
-            inputs["labels"] = labels
+        inputs["seed"] = tf.stack([first, second])
         return inputs, None, sample_weight  # Keras's own packing drops the weights
 
     def _check_data(self, batch: tuple) -> None:
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        images, _ = self._check(images, labels)
+        inputs, _ = self._unpack(batch)
+        images, _ = self._check(
+            inputs["images"], inputs.get("labels"), inputs.get("context")
+        )
         num_replicas = self.distribute_strategy.num_replicas_in_sync
         before = self.glow.memory
         if self.glow.choose_memory(-(-images.shape[0] // num_replicas)) != before:
             self.train_function = None  # It was traced for what was before.
 
+    def _flows(self) -> list[tfd.Distribution | tf.Module]:
+        return [self.distribution, *filter(None, [self.dequantizer])]
+
     def _initialize_from(self, batch: tuple) -> None:
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        x = self._dequantize(tf.convert_to_tensor(images), as_seed(self._seed))
-        initialize_bijector(self.glow, x, only_new=True, **label_kwargs(labels))
+        inputs, _ = self._unpack(batch)
+        images, seed = tf.convert_to_tensor(inputs["images"]), as_seed(self._seed)
+        if self.dequantizer is not None:
+            self.dequantizer.initialize(images, seed)
+        x, _ = self._dequantize(images, seed)
+        condition = check_condition(
+            self.glow, inputs.get("labels"), inputs.get("context"), x
+        )
+        initialize_bijector(self.glow, x, only_new=True, **condition)
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs to build the same model, weights apart."""
@@ -337,18 +385,3 @@ def _policy(dtype: Any) -> keras.DTypePolicy:
             "need float32, and float16 would need a scaled loss."
         )
     return keras.dtype_policies.get(name)
-
-
-def _check_weight_y(weight_y: float | None, num_classes: int | None) -> None:
-    if weight_y is None:
-        return
-    if not isinstance(weight_y, Real) or not 0 <= weight_y < float("inf"):
-        raise ValueError(
-            "`weight_y` must be a finite number of at least 0. Received: "
-            f"weight_y={weight_y!r}."
-        )
-    if num_classes is None:
-        raise ValueError(
-            "`weight_y` weighs a classifier's loss and needs `num_classes`. Received: "
-            f"weight_y={weight_y!r} without num_classes."
-        )

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_integer
-from tfp_glow._inputs import check_images, check_labels, check_latents
+from tfp_glow._inputs import check_condition, check_images, check_latents
 from tfp_glow.bijectors import Glow
 from tfp_glow.dequantization import (
     Seed,
@@ -18,11 +18,15 @@ from tfp_glow.dequantization import (
     to_bits_per_dim,
 )
 from tfp_glow.distributions import check_temperature
-from tfp_glow.networks import ScaledLinear
+from tfp_glow.layers import ScaledLinear
+from tfp_glow.variational_dequantization import VariationalDequantizer
 
 tfd = tfp.distributions
 
-__all__ = ["ImageFlow", "cross_entropy_bits", "label_kwargs"]
+__all__ = ["Condition", "ImageFlow", "cross_entropy_bits"]
+
+Condition = dict[str, tf.Tensor]
+"""What the bijector takes besides: `labels`, `context`, both or neither."""
 
 
 class ImageFlow:
@@ -30,11 +34,12 @@ class ImageFlow:
 
     Everything done to pixels is `dequantize` and `quantize`; everything probabilistic
     is `distribution`, of continuous images. Who inherits from this sets `distribution`,
-    `num_bits` and `classifier`.
+    `num_bits`, `dequantizer` and `classifier`.
     """
 
     distribution: tfd.Distribution
     num_bits: int
+    dequantizer: VariationalDequantizer | None
     classifier: ScaledLinear | None
 
     @property
@@ -52,6 +57,8 @@ class ImageFlow:
         images: tf.Tensor,
         labels: tf.Tensor | None = None,
         seed: Seed | None = None,
+        *,
+        context: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Log-probability of discrete images, estimated with one draw of noise.
 
@@ -59,6 +66,9 @@ class ImageFlow:
             images: `uint8` `[B, H, W, C]`.
             labels: Integers `[B]`, where the model has classes.
             seed: Seed of the noise; new noise each time when not given.
+            context: `[B, D]` or `[B, H, W, D]`, where the model has one; without the
+                batch, one for all. `uint8` ones are images, whose values go to
+                (-0.5, 0.5).
 
         Returns:
             A lower bound of `log p(image)` in nats, `[B]`.
@@ -67,8 +77,8 @@ class ImageFlow:
             TypeError: If `images` is not `uint8`.
             ValueError: If shapes or labels do not fit the model.
         """
-        images, labels = self._check(images, labels)
-        return self._log_prob(images, labels, as_seed(seed))
+        images, condition = self._check(images, labels, context)
+        return self._log_prob(images, condition, as_seed(seed))
 
     def bits_per_dim(
         self,
@@ -76,6 +86,8 @@ class ImageFlow:
         labels: tf.Tensor | None = None,
         seed: Seed | None = None,
         num_noise_samples: int = 1,
+        *,
+        context: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Bits/dim of discrete images: `-log2 p(image) / (H W C)`.
 
@@ -85,6 +97,7 @@ class ImageFlow:
             seed: Seed of the noise; new noise each time when not given.
             num_noise_samples: Draws of noise, whose probabilities are averaged: more
                 give a tighter bound.
+            context: As `log_prob` takes it.
 
         Returns:
             Bits for each number in an image, `[B]`.
@@ -94,21 +107,28 @@ class ImageFlow:
             ValueError: If shapes or labels do not fit the model.
         """
         check_positive_integer("num_noise_samples", num_noise_samples)
-        images, labels = self._check(images, labels)
+        images, condition = self._check(images, labels, context)
         first, second = tf.unstack(as_seed(seed))
         log_probs = [
-            self._log_prob(images, labels, tf.stack([first, second + i]))
+            self._log_prob(images, condition, tf.stack([first, second + i]))
             for i in range(num_noise_samples)
         ]
         log_prob = tf.reduce_logsumexp(log_probs, axis=0) - log(num_noise_samples)
         return to_bits_per_dim(log_prob, self.event_shape)
 
-    def class_logits(self, images: tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
+    def class_logits(
+        self,
+        images: tf.Tensor,
+        seed: Seed | None = None,
+        *,
+        context: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """What the model's classifier makes of images.
 
         Args:
             images: `uint8` `[B, H, W, C]`.
             seed: Seed of the noise; new noise each time when not given.
+            context: As `log_prob` takes it.
 
         Returns:
             Unnormalised log-probabilities of the classes, `[B, num_classes]`.
@@ -120,11 +140,16 @@ class ImageFlow:
         self._check_classifier()
         # Of the output of the last level, which no label has any part in.
         labels = tf.zeros(tf.shape(images)[:1], tf.int32)
-        images, labels = self._check(images, labels)
-        return self._log_prob_and_logits(images, labels, as_seed(seed))[1]
+        images, condition = self._check(images, labels, context)
+        return self._log_prob_and_logits(images, condition, as_seed(seed))[1]
 
     def label_bits(
-        self, images: tf.Tensor, labels: tf.Tensor, seed: Seed | None = None
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seed: Seed | None = None,
+        *,
+        context: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Cross-entropy of labels under the model's classifier.
 
@@ -132,6 +157,7 @@ class ImageFlow:
             images: `uint8` `[B, H, W, C]`.
             labels: Integers `[B]`.
             seed: Seed of the noise; new noise each time when not given.
+            context: As `log_prob` takes it.
 
         Returns:
             `-log2 p(label | image)`, `[B]`.
@@ -141,15 +167,17 @@ class ImageFlow:
             ValueError: If the model has no classifier, or shapes or labels do not fit.
         """
         self._check_classifier()
-        images, labels = self._check(images, labels)
-        logits = self._log_prob_and_logits(images, labels, as_seed(seed))[1]
-        return cross_entropy_bits(logits, labels)
+        images, condition = self._check(images, labels, context)
+        logits = self._log_prob_and_logits(images, condition, as_seed(seed))[1]
+        return cross_entropy_bits(logits, condition["labels"])
 
     def encode(
         self,
         images: tf.Tensor,
         labels: tf.Tensor | None = None,
         seed: Seed | None = None,
+        *,
+        context: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Latents of images; `decode` gives the images back.
 
@@ -159,6 +187,7 @@ class ImageFlow:
             seed: Seed of dequantisation noise. The middle of each bin, without noise,
                 when not given; with it, a pixel whose noise ends within rounding of
                 a bin's edge may come back one level off (1 in 30,000 was seen).
+            context: As `log_prob` takes it.
 
         Returns:
             Latents, `[B, H W C]`, the finest level first.
@@ -167,19 +196,26 @@ class ImageFlow:
             TypeError: If `images` is not `uint8`.
             ValueError: If shapes or labels do not fit the model.
         """
-        images, labels = self._check(images, labels)
+        images, condition = self._check(images, labels, context)
         if seed is None:
             x = bin_centers(images, self.num_bits, dtype=self.glow.dtype)
         else:
-            x = self._dequantize(images, as_seed(seed))
-        return self._encode(x, labels)
+            x, _ = self._dequantize(images, as_seed(seed))
+        return self._encode(x, condition)
 
-    def decode(self, latents: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+    def decode(
+        self,
+        latents: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        context: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Images of latents.
 
         Args:
             latents: `[B, H W C]`.
             labels: Integers `[B]`, where the model has classes.
+            context: As `log_prob` takes it.
 
         Returns:
             `uint8` `[B, H, W, C]`.
@@ -188,9 +224,8 @@ class ImageFlow:
             ValueError: If shapes or labels do not fit the model.
         """
         latents = check_latents(latents, self.event_shape, self.glow.dtype)
-        return self._decode(
-            latents, check_labels(labels, self.glow.num_classes, latents.shape[0])
-        )
+        condition = check_condition(self.glow, labels, context, latents)
+        return self._decode(latents, condition)
 
     def sample(
         self,
@@ -198,6 +233,8 @@ class ImageFlow:
         temperature: float | tf.Tensor = 1.0,
         labels: tf.Tensor | None = None,
         seed: Seed | None = None,
+        *,
+        context: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """New images.
 
@@ -206,6 +243,7 @@ class ImageFlow:
             temperature: Standard deviation of the latents: one number, or `[N]`.
             labels: Integers `[N]`, or one for all, where the model has classes.
             seed: The same seed gives the same images; new ones when not given.
+            context: As `log_prob` takes it, with N for B.
 
         Returns:
             `uint8` `[N, H, W, C]`.
@@ -227,7 +265,8 @@ class ImageFlow:
         )
         if labels is not None and tf.rank(labels) == 0:
             labels = tf.fill([num_samples], labels)
-        return self.decode(latents * temperature[..., tf.newaxis], labels)
+        latents *= temperature[..., tf.newaxis]
+        return self.decode(latents, labels, context=context)
 
     # The maps, compiled once for any batch size.
 
@@ -235,42 +274,47 @@ class ImageFlow:
     def _log_prob(
         self,
         images: tf.Tensor,
-        labels: tf.Tensor | None,
+        condition: Condition,
         seed: tf.Tensor,
         memory: str | None = None,
     ) -> tf.Tensor:
         del memory  # Who trains names it, for a trace of its own.
-        x = self._dequantize(images, seed)
-        log_prob = self.distribution.log_prob(x, bijector_kwargs=label_kwargs(labels))
+        x, log_q = self._dequantize(images, seed)
+        log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
         return discrete_log_prob(log_prob, self.event_shape, self.num_bits)
 
     @tf.function(reduce_retracing=True)
     def _log_prob_and_logits(
         self,
         images: tf.Tensor,
-        labels: tf.Tensor,
+        condition: Condition,
         seed: tf.Tensor,
         memory: str | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         del memory
-        x = self._dequantize(images, seed)
-        log_prob = self.distribution.log_prob(x, bijector_kwargs={"labels": labels})
-        z = self.glow.inverse(x, labels=labels)  # from TFP's cache
-        top = self.glow.last_level_output(z, labels)
+        x, log_q = self._dequantize(images, seed)
+        log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
+        z = self.glow.inverse(x, **condition)  # from TFP's cache
+        top = self.glow.last_level_output(z, **condition)
         logits = self.classifier(tf.reduce_mean(top, axis=[1, 2]))
         return discrete_log_prob(log_prob, self.event_shape, self.num_bits), logits
 
     @tf.function(reduce_retracing=True)
-    def _encode(self, x: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-        return self.glow.inverse(x, **label_kwargs(labels))
+    def _encode(self, x: tf.Tensor, condition: Condition) -> tf.Tensor:
+        return self.glow.inverse(x, **condition)
 
     @tf.function(reduce_retracing=True)
-    def _decode(self, latents: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-        x = self.glow.forward(latents, **label_kwargs(labels))
+    def _decode(self, latents: tf.Tensor, condition: Condition) -> tf.Tensor:
+        x = self.glow.forward(latents, **condition)
         return quantize(x, self.num_bits)
 
-    def _dequantize(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return dequantize(images, self.num_bits, seed, dtype=self.glow.dtype)
+    def _dequantize(
+        self, images: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor | float]:
+        """Continuous images, and the log-density of their noise."""
+        if self.dequantizer is not None:
+            return self.dequantizer(images, seed)
+        return dequantize(images, self.num_bits, seed, dtype=self.glow.dtype), 0.0
 
     def _check_classifier(self) -> None:
         if self.classifier is None:
@@ -280,10 +324,13 @@ class ImageFlow:
             )
 
     def _check(
-        self, images: tf.Tensor, labels: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None,
+        context: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, Condition]:
         images = check_images(images, self.event_shape)
-        return images, check_labels(labels, self.glow.num_classes, images.shape[0])
+        return images, check_condition(self.glow, labels, context, images)
 
 
 def cross_entropy_bits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -292,8 +339,3 @@ def cross_entropy_bits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         tf.cast(labels, tf.int64), logits
     )
     return nats / log(2.0)
-
-
-def label_kwargs(labels: tf.Tensor | None) -> dict[str, tf.Tensor]:
-    """Labels as keyword arguments of a bijector: none where there are none."""
-    return {} if labels is None else {"labels": labels}

@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import check_positive_integer
-from tfp_glow._inputs import check_images, check_labels
+from tfp_glow._inputs import check_condition, check_images
 from tfp_glow._probed_glow import ProbedGlow, ProbedPart, max_abs
 from tfp_glow.bijectors import GlowStep, LUInvertibleConv
 from tfp_glow.dequantization import as_seed, bin_centers, quantize
 from tfp_glow.glow_model import GlowModel
+from tfp_glow.image_flow import Condition
 
 __all__ = [
     "InvertibilityReport",
@@ -177,6 +178,7 @@ def check_invertibility(
     images: tf.Tensor,
     labels: tf.Tensor | None = None,
     *,
+    context: tf.Tensor | None = None,
     num_samples: int = 64,
     seed: int = 0,
 ) -> InvertibilityReport:
@@ -192,8 +194,9 @@ def check_invertibility(
         model: The model.
         images: `uint8` `[B, H, W, C]`, preferably held out.
         labels: Integers `[B]`, where the model has classes.
+        context: `[B, D]` or `[B, H, W, D]`, where the model has one.
         num_samples: How many samples to draw, at temperature 1; of a model with classes
-            in turn from each.
+            in turn from each; with a context in turn from those of the images.
         seed: Seed of the samples.
 
     Returns:
@@ -212,30 +215,38 @@ def check_invertibility(
         ['level 0, step 0', 'level 0, split', 'level 1, step 0', 'top prior']
     """
     check_positive_integer("num_samples", num_samples)
-    images, labels = check_inputs(model, images, labels)
+    images, condition = check_inputs(model, images, labels, context)
     glow = model.glow
     probed = ProbedGlow(glow)
     report = InvertibilityReport(dtype=glow.dtype.name)
     report.parts = [_part_report(part) for part in probed.parts]
     for batch in _batches(len(images)):
         x = bin_centers(images[batch], model.num_bits, dtype=glow.dtype)
-        labels_of_batch = None if labels is None else labels[batch]
-        _check_images(probed, x, labels_of_batch, model.num_bits, report)
+        of_batch = {key: value[batch] for key, value in condition.items()}
+        _check_images(probed, x, of_batch, model.num_bits, report)
     latents = tf.random.stateless_normal(
         [num_samples, prod(glow.event_shape)], as_seed(seed), dtype=tf.float64
     )
     for batch in _batches(num_samples):
         z = tf.cast(latents[batch], glow.dtype)
         indices = tf.range(num_samples)[batch]
-        labels_of_batch = None if labels is None else indices % glow.num_classes
-        _check_samples(probed, z, labels_of_batch, model.num_bits, report)
+        of_batch = {
+            key: tf.gather(value, indices % len(images))
+            for key, value in condition.items()
+        }
+        if "labels" in of_batch:
+            of_batch["labels"] = indices % glow.num_classes
+        _check_samples(probed, z, of_batch, model.num_bits, report)
     return report
 
 
 def check_inputs(
-    model: GlowModel, images: tf.Tensor, labels: tf.Tensor | None
-) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Checks that images and labels fit a model, and that there are any."""
+    model: GlowModel,
+    images: tf.Tensor,
+    labels: tf.Tensor | None,
+    context: tf.Tensor | None,
+) -> tuple[tf.Tensor, Condition]:
+    """Checks that images, labels and context fit a model, and that there are any."""
     if not isinstance(model, GlowModel):
         raise TypeError(
             f"Only a `GlowModel` can be checked. Received: {type(model).__name__}."
@@ -243,18 +254,18 @@ def check_inputs(
     images = check_images(images, model.event_shape)
     if not len(images):
         raise ValueError("`images` must hold at least one. Received: none.")
-    return images, check_labels(labels, model.glow.num_classes, images.shape[0])
+    return images, check_condition(model.glow, labels, context, images)
 
 
 def _check_images(
     probed: ProbedGlow,
     x: tf.Tensor,
-    labels: tf.Tensor | None,
+    condition: Condition,
     num_bits: int,
     report: InvertibilityReport,
 ) -> None:
     """Adds what becomes of continuous images to a report."""
-    decoded, found = probed.encode_and_decode(x, labels)
+    decoded, found = probed.encode_and_decode(x, condition)
     wrong = quantize(decoded, num_bits) != quantize(x, num_bits)
     wrong |= ~tf.math.is_finite(decoded)  # which would be black
     report.num_images += len(x)
@@ -267,12 +278,12 @@ def _check_images(
 def _check_samples(
     probed: ProbedGlow,
     z: tf.Tensor,
-    labels: tf.Tensor | None,
+    condition: Condition,
     num_bits: int,
     report: InvertibilityReport,
 ) -> None:
     """Adds what becomes of latents to a report."""
-    x, encoded, found = probed.decode_and_encode(z, labels)
+    x, encoded, found = probed.decode_and_encode(z, condition)
     axes = [1, 2, 3]
     finite = tf.reduce_all(tf.math.is_finite(x), axes)
     black = tf.reduce_all(quantize(x, num_bits) == 0, axes) & finite

@@ -1,25 +1,22 @@
-"""The paper's coupling network, and the convolution of its priors."""
+"""The paper's coupling network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import Parameter
+from tfp_glow.context import (
+    ContextShape,
+    map_channels,
+    vector_channels,
+    with_context,
+)
 from tfp_glow.convolution import conv
+from tfp_glow.layers import LOG_SCALE_FACTOR, ParameterModule, of_vector, scale_of
 
-__all__ = [
-    "LOG_SCALE_FACTOR",
-    "EdgeConv",
-    "GlowNetwork",
-    "PreparedGlowNetwork",
-    "ScaledLinear",
-    "standardizing_parameters",
-]
-
-LOG_SCALE_FACTOR = 3.0
-"""Log-scales are stored divided by this, so that they learn faster (openai/glow)."""
+__all__ = ["GlowNetwork", "PreparedGlowNetwork", "standardizing_parameters"]
 
 
 def standardizing_parameters(
@@ -45,158 +42,17 @@ def standardizing_parameters(
     return -mean, -tf.math.log(std) / log_scale_factor
 
 
-def _scale(raw_log_scale: tf.Tensor) -> tf.Tensor:
-    return tf.exp(LOG_SCALE_FACTOR * raw_log_scale)
-
-
-class _ParameterModule(tf.Module):
-    """A module whose parameters are a dictionary: new variables, or given tensors."""
-
-    def __init__(
-        self,
-        parameters: dict[str, Parameter] | None,
-        initial_values: Callable[[], dict[str, tf.Tensor]],
-        name: str,
-    ) -> None:
-        super().__init__(name=name)
-        if parameters is None:
-            parameters = {
-                key: tf.Variable(value, name=f"{name}/{key}")
-                for key, value in initial_values().items()
-            }
-        self.parameters = parameters
-
-    def _tensors(self) -> dict[str, tf.Tensor]:
-        return {key: tf.convert_to_tensor(p) for key, p in self.parameters.items()}
-
-
-class EdgeConv(_ParameterModule):
-    """A 3 x 3 convolution that starts at zero: `(W x + bias) * exp(3 raw_log_scale)`.
-
-    It sees an edge indicator besides its input. openai/glow's `conv2d_zeros`, the
-    network of a split's prior.
-
-    Shapes:
-        input `[B, H, W, channels_in]`, output `[B, H, W, channels_out]`.
-
-    Example:
-        >>> EdgeConv(6, 12)(tf.ones([2, 4, 4, 6])).shape
-        TensorShape([2, 4, 4, 12])
-
-    References:
-        https://github.com/openai/glow, `tfops.py`.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        *,
-        parameters: dict[str, Parameter] | None = None,
-        dtype: tf.DType = tf.float32,
-        name: str = "edge_conv",
-    ) -> None:
-        """Creates the variables, or takes the parameters that are given.
-
-        Args:
-            channels_in: Channels of the input.
-            channels_out: Channels of the output.
-            parameters: As `initial_parameters` names them.
-            dtype: Type of new variables.
-            name: Name of the module.
-        """
-        self.channels_in = channels_in
-        self.channels_out = channels_out
-        super().__init__(
-            parameters,
-            lambda: self.initial_parameters(channels_in, channels_out, dtype=dtype),
-            name,
-        )
-
-    @staticmethod
-    def initial_parameters(
-        channels_in: int, channels_out: int, *, dtype: tf.DType = tf.float32
-    ) -> dict[str, tf.Tensor]:
-        """All zeros, so that the output is zero."""
-        return {
-            "kernel": tf.zeros([3, 3, channels_in + 1, channels_out], dtype),
-            "bias": tf.zeros([channels_out], dtype),
-            "raw_log_scale": tf.zeros([channels_out], dtype),
-        }
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Evaluates the convolution."""
-        p = self._tensors()
-        return conv(x, p["kernel"], p["bias"]) * _scale(p["raw_log_scale"])
-
-
-class ScaledLinear(_ParameterModule):
-    """A linear map that starts at zero: `(x W + bias) * exp(3 raw_log_scale)`.
-
-    openai/glow's `linear_zeros`, for what depends on a class or predicts one.
-
-    Shapes:
-        input `[..., channels_in]`, output `[..., channels_out]`.
-
-    Example:
-        >>> ScaledLinear(10, 96).of_class([7, 3]).shape
-        TensorShape([2, 96])
-
-    References:
-        https://github.com/openai/glow, `tfops.py`.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        *,
-        parameters: dict[str, Parameter] | None = None,
-        dtype: tf.DType = tf.float32,
-        name: str = "scaled_linear",
-    ) -> None:
-        """Creates the variables, or takes the parameters that are given.
-
-        Args:
-            channels_in: Channels of the input.
-            channels_out: Channels of the output.
-            parameters: `kernel`, `bias` and `raw_log_scale`.
-            dtype: Type of new variables.
-            name: Name of the module.
-        """
-        super().__init__(
-            parameters,
-            lambda: {
-                "kernel": tf.zeros([channels_in, channels_out], dtype),
-                "bias": tf.zeros([channels_out], dtype),
-                "raw_log_scale": tf.zeros([channels_out], dtype),
-            },
-            name,
-        )
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Evaluates the map."""
-        return self._scaled(tf.tensordot(x, self.parameters["kernel"], 1))
-
-    def of_class(self, labels: tf.Tensor) -> tf.Tensor:
-        """Evaluates the map on one-hot labels: integers `[...]` below `channels_in`."""
-        # Not of the variable itself: `tf.vectorized_map` knows no gather of that.
-        kernel = tf.convert_to_tensor(self.parameters["kernel"])
-        return self._scaled(tf.gather(kernel, labels))
-
-    def _scaled(self, product: tf.Tensor) -> tf.Tensor:
-        scale = _scale(self.parameters["raw_log_scale"])
-        return (product + self.parameters["bias"]) * scale
-
-
-class GlowNetwork(_ParameterModule):
+class GlowNetwork(ParameterModule):
     """The paper's coupling network: convolutions of size 3, 1 and 3.
 
     ReLU and act-norm follow the first two; the last starts at zero and has a learned
-    scale for each channel. The 3 x 3 convolutions see an edge indicator.
+    scale for each channel. The 3 x 3 convolutions see an edge indicator. The first sees
+    a context: one that is an image as more channels of its input; one that is a vector,
+    multiplied by a matrix, in its bias.
 
     Shapes:
-        input `[B, H, W, channels_in]`, output `[B, H, W, channels_out]`.
+        input `[B, H, W, channels_in]`, output `[B, H, W, channels_out]`; context, where
+        it has one, `[B, D]` or `[B, H, W, D]`.
 
     Example:
         >>> GlowNetwork(6, 12, hidden_channels=32)(tf.ones([2, 4, 4, 6])).shape
@@ -212,6 +68,7 @@ class GlowNetwork(_ParameterModule):
         channels_out: int,
         *,
         hidden_channels: int = 512,
+        context_shape: ContextShape = None,
         parameters: dict[str, Parameter] | None = None,
         initialized: tf.Variable | None = None,
         seed: int | None = None,
@@ -225,6 +82,7 @@ class GlowNetwork(_ParameterModule):
             channels_in: Channels of the input.
             channels_out: Channels of the output.
             hidden_channels: Channels of the two hidden layers.
+            context_shape: `[D]` or `[H, W, D]`, of its context; none when not given.
             parameters: As `initial_parameters` names them.
             initialized: Boolean variable: whether data-dependent initialisation has
                 happened. Made with the variables.
@@ -243,6 +101,7 @@ class GlowNetwork(_ParameterModule):
                 channels_in,
                 channels_out,
                 hidden_channels=hidden_channels,
+                context_shape=context_shape,
                 rng=np.random.default_rng(seed),
                 dtype=dtype,
             ),
@@ -260,6 +119,7 @@ class GlowNetwork(_ParameterModule):
         channels_out: int,
         *,
         hidden_channels: int,
+        context_shape: ContextShape = None,
         batch_shape: Sequence[int] = (),
         rng: np.random.Generator,
         dtype: tf.DType = tf.float32,
@@ -278,7 +138,8 @@ class GlowNetwork(_ParameterModule):
         def zeros(*shape: int) -> tf.Tensor:
             return tf.zeros([*batch_shape, *shape], dtype)
 
-        return {
+        channels_in += map_channels(context_shape)
+        parameters = {
             "kernel_1": normal(3, 3, channels_in + 1, hidden_channels),
             "shift_1": zeros(hidden_channels),
             "raw_log_scale_1": zeros(hidden_channels),
@@ -289,30 +150,41 @@ class GlowNetwork(_ParameterModule):
             "bias_3": zeros(channels_out),
             "raw_log_scale_3": zeros(channels_out),
         }
+        if size := vector_channels(context_shape):
+            parameters["kernel_context"] = normal(size, hidden_channels)
+        return parameters
 
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network."""
-        prepared = PreparedGlowNetwork.prepare(self._tensors())
-        return PreparedGlowNetwork(prepared, self.compute_dtype)(x)
+        prepared = PreparedGlowNetwork.prepare(self.tensors())
+        return PreparedGlowNetwork(prepared, self.compute_dtype)(x, context)
 
-    def standardize(self, x: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def standardize(
+        self, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Act-norm parameters that standardise both hidden layers on a batch.
 
         Args:
             x: The batch, `[B, H, W, channels_in]`.
+            context: Its context, where the network has one.
 
         Returns:
             The parameters, and what the network then makes of the batch.
         """
-        p = self._tensors()
+        p = self.tensors()
         found = {}
+        is_vector = "kernel_context" in p
+        if context is not None and not is_vector:
+            x = with_context(x, context)
         for i in (1, 2):
             kernel = p[f"kernel_{i}"]
             hidden = conv(x, kernel, tf.zeros(kernel.shape[-1:], kernel.dtype))
+            if i == 1 and is_vector:
+                hidden += of_vector(context, p["kernel_context"], hidden.dtype)
             shift, raw_log_scale = standardizing_parameters(hidden)
             found |= {f"shift_{i}": shift, f"raw_log_scale_{i}": raw_log_scale}
-            x = tf.nn.relu((hidden + shift) * _scale(raw_log_scale))
-        scale_3 = _scale(p["raw_log_scale_3"])
+            x = tf.nn.relu((hidden + shift) * scale_of(raw_log_scale))
+        scale_3 = scale_of(p["raw_log_scale_3"])
         return found, conv(x, p["kernel_3"], p["bias_3"]) * scale_3
 
 
@@ -339,18 +211,29 @@ class PreparedGlowNetwork:
             parameters: Those of a `GlowNetwork`, with any leading axes.
         """
         p = parameters
-        scales = [_scale(p[f"raw_log_scale_{i}"]) for i in (1, 2, 3)]
+        scales = [scale_of(p[f"raw_log_scale_{i}"]) for i in (1, 2, 3)]
         biases = [p["shift_1"] * scales[0], p["shift_2"], p["bias_3"] * scales[2]]
-        kernels = {key: p[key] for key in ("kernel_1", "kernel_2", "kernel_3")}
+        kernels = {key: value for key, value in p.items() if key.startswith("kernel")}
         return kernels | {"vectors": tf.concat([*scales, *biases], axis=-1)}
 
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network, in the type of its input."""
         p = self.parameters
         sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
         scale_1, scale_2, scale_3, *biases = tf.split(p["vectors"], 2 * sizes)
         h = x if self.compute_dtype is None else tf.cast(x, self.compute_dtype)
-        h = conv(h, p["kernel_1"] * scale_1, biases[0], activation=tf.nn.relu)
+        is_vector = "kernel_context" in p
+        if context is not None and not is_vector:
+            h = with_context(h, context)
+        kernel_1 = p["kernel_1"] * scale_1
+        if is_vector:
+            kernel_context = p["kernel_context"] * scale_1
+            h = conv(h, kernel_1, biases[0]) + of_vector(
+                context, kernel_context, h.dtype
+            )
+            h = tf.nn.relu(h)
+        else:
+            h = conv(h, kernel_1, biases[0], activation=tf.nn.relu)
         # A scale is positive and passes through the ReLU. In the last kernel it costs
         # less than in this one, where most of the parameters are.
         h = conv(h, p["kernel_2"], biases[1], activation=tf.nn.relu)

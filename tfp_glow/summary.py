@@ -40,7 +40,8 @@ def summary_table(model: "GlowModel") -> str:
         for row in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
-    total = _count([model.distribution, *filter(None, [model.classifier])])
+    besides = filter(None, [model.dequantizer, model.classifier])
+    total = _count([model.distribution, *besides])
     num_classes = model.glow.num_classes
     classes = f"{num_classes} classes" if num_classes else "no classes"
     return "\n".join(

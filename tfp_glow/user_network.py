@@ -8,7 +8,9 @@ from types import MethodType
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow.networks import EdgeConv, GlowNetwork, PreparedGlowNetwork
+from tfp_glow.context import ContextShape, num_channels, with_context
+from tfp_glow.layers import EdgeConv
+from tfp_glow.networks import GlowNetwork, PreparedGlowNetwork
 
 __all__ = ["UserNetwork", "as_network"]
 
@@ -34,7 +36,8 @@ class UserNetwork(tf.Module):
     It is called once on zeros when this is made, which builds a Keras network. Keras
     layers, `tf.Module`s, and objects or bound methods that hold them are searched for
     variables. A flow needs the same function at every call, so it is called as for
-    inference: dropout does nothing and batch normalisation keeps its statistics.
+    inference: dropout does nothing and batch normalisation keeps its statistics. A
+    context comes as further channels of its input.
     Losses that layers add are not part of the likelihood and not used.
     """
 
@@ -44,6 +47,7 @@ class UserNetwork(tf.Module):
         channels_in: int,
         channels_out: int,
         *,
+        context_shape: ContextShape = None,
         spatial_shape: tuple[int, int] = (8, 8),
         dtype: tf.DType = tf.float32,
     ) -> None:
@@ -51,8 +55,9 @@ class UserNetwork(tf.Module):
 
         Args:
             network: Maps `[B, H, W, channels_in]` to `[B, H, W, channels_out]`.
-            channels_in: Channels that it receives.
+            channels_in: Channels that it receives, those of a context apart.
             channels_out: Channels that it must return.
+            context_shape: `[D]` or `[H, W, D]`, of its context; none when not given.
             spatial_shape: Height and width of the image that it is built on.
             dtype: Type of its input.
 
@@ -68,6 +73,7 @@ class UserNetwork(tf.Module):
                 f"function. Received: network={network!r}."
             )
         self.network = network
+        channels_in += num_channels(context_shape)
         # A layer of Keras takes over whether the model around it is training, while
         # that is traced, and not in the backward pass.
         call = getattr(network, "call", None)
@@ -100,9 +106,9 @@ class UserNetwork(tf.Module):
                 "not a function that closes over it."
             )
 
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network."""
-        return self._call(x)
+        return self._call(x if context is None else with_context(x, context))
 
     @cached_property
     def is_deterministic(self) -> bool:
@@ -137,6 +143,7 @@ def as_network(
     channels_in: int,
     channels_out: int,
     *,
+    context_shape: ContextShape = None,
     spatial_shape: tuple[int, int] = (8, 8),
     dtype: tf.DType = tf.float32,
 ) -> GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork:
@@ -144,8 +151,9 @@ def as_network(
 
     Args:
         network: Maps `[B, H, W, channels_in]` to `[B, H, W, channels_out]`.
-        channels_in: Channels that it receives.
+        channels_in: Channels that it receives, those of a context apart.
         channels_out: Channels that it must return.
+        context_shape: `[D]` or `[H, W, D]`, of its context; none when not given.
         spatial_shape: Height and width of the image that it is built on.
         dtype: Type of its input.
 
@@ -160,7 +168,12 @@ def as_network(
     if isinstance(network, ours):
         return network
     return UserNetwork(
-        network, channels_in, channels_out, spatial_shape=spatial_shape, dtype=dtype
+        network,
+        channels_in,
+        channels_out,
+        context_shape=context_shape,
+        spatial_shape=spatial_shape,
+        dtype=dtype,
     )
 
 

@@ -34,12 +34,14 @@ class Case:
         make: Constructor, from a dtype and a seed.
         event_shape: Shape of `x`.
         num_classes: Number of labels, where it takes any.
-        part: Name under which it takes the labels, where not directly.
+        context_shape: Shape of a context, where it takes one.
+        part: Name under which it takes these, where not directly.
     """
 
     make: Callable[[tf.DType, int], tfb.Bijector]
     event_shape: tuple[int, ...]
     num_classes: int | None = None
+    context_shape: tuple[int, ...] | None = None
     part: str | None = None
 
     def x(self, *leading: int, dtype: tf.DType = tf.float64) -> tf.Tensor:
@@ -48,11 +50,15 @@ class Case:
         return tf.constant(rng.normal(size=[*leading, *self.event_shape]), dtype)
 
     def kwargs(self, *leading: int) -> dict[str, object]:
-        """The labels that go with `x(*leading)`, if any."""
-        if self.num_classes is None:
-            return {}
-        labels = np.arange(prod(leading), dtype=np.int32) % self.num_classes
-        kwargs = {"labels": tf.reshape(labels, leading)}
+        """The labels and the context that go with `x(*leading)`, if any."""
+        kwargs = {}
+        if self.num_classes is not None:
+            labels = np.arange(prod(leading), dtype=np.int32) % self.num_classes
+            kwargs["labels"] = tf.reshape(labels, leading)
+        if self.context_shape is not None:
+            rng = np.random.default_rng(1)
+            context = rng.normal(size=[*leading, *self.context_shape])
+            kwargs["context"] = tf.constant(context)
         return kwargs if self.part is None else {self.part: kwargs}
 
 
@@ -152,6 +158,13 @@ def keras_glow(dtype: tf.DType, seed: int, **arguments) -> Glow:
     )
 
 
+def on_context(context_shape: tuple[int, ...], *arguments) -> Case:
+    """The case of a bijector that takes a context."""
+    make, *others = arguments
+    make = partial(make, context_shape=context_shape)
+    return Case(make, *others, context_shape=context_shape)
+
+
 CASES: dict[str, Case] = {
     "act_norm": Case(lambda dtype, _: ActNormBijector(3, dtype=dtype), (2, 3, 3)),
     "act_norm-factor_1": Case(
@@ -207,7 +220,7 @@ CASES: dict[str, Case] = {
         partial(level, memory="reversible", unroll=True, coupling="additive"), (4, 4, 1)
     ),
     "multi_scale": Case(users_levels, (4, 4, 1)),
-    "multi_scale-priors": Case(users_priors, (4, 4, 1), 3, "top_prior"),
+    "multi_scale-priors": Case(users_priors, (4, 4, 1), 3, part="top_prior"),
     "glow": Case(glow, (4, 4, 1)),
     "glow-rgb_additive": Case(
         partial(glow, event_shape=(4, 4, 3), coupling="additive", num_steps=1),
@@ -240,5 +253,33 @@ CASES: dict[str, Case] = {
     ),
     "glow-network_fn_reversible": Case(
         partial(keras_glow, memory="reversible"), (4, 4, 1)
+    ),
+    "affine_coupling-vector": on_context(
+        (3,), partial(coupling, GlowAffineCoupling, 4), (2, 3, 4)
+    ),
+    "additive_coupling-image_keras": on_context(
+        (2, 3, 2),
+        lambda dtype, seed, **arguments: GlowAdditiveCoupling(
+            4, network=sequential(2, dtype, seed), dtype=dtype, **arguments
+        ),
+        (2, 3, 4),
+    ),
+    "top_prior-vector_classes": on_context(
+        (3,),
+        lambda dtype, _, **arguments: TopPrior(
+            2, num_classes=3, dtype=dtype, **arguments
+        ),
+        (2, 2, 2),
+        3,
+    ),
+    "level-vector_reversible": on_context(
+        (3,), partial(level, memory="reversible"), (4, 4, 1)
+    ),
+    "glow-vector": on_context((3,), glow, (4, 4, 1)),
+    "glow-image_classes_reversible": on_context(
+        (4, 4, 1), partial(glow, num_classes=3, memory="reversible"), (4, 4, 1), 3
+    ),
+    "glow-network_fn_vector_reversible": on_context(
+        (2,), partial(keras_glow, memory="reversible"), (4, 4, 1)
     ),
 }

@@ -59,6 +59,12 @@ def both_ways(case: Case, bijector: tfb.Bijector, x: tf.Tensor, **kwargs):
     return z, ildj, y, fldj
 
 
+def any_batch(kwargs):
+    return tf.nest.map_structure(
+        lambda v: tf.TensorSpec([None, *v.shape[1:]], v.dtype), kwargs
+    )
+
+
 def negative_log_prob(case: Case, bijector: tfb.Bijector, x: tf.Tensor, **kwargs):
     """`[B]`, of a standard normal base; eager, traced or saved."""
     z = bijector.inverse(x, **kwargs)
@@ -136,7 +142,7 @@ def test_traced_for_any_batch_equals_eager(named, jit_compile):
         return values
 
     kwargs = case.kwargs(BATCH)
-    specs = tf.nest.map_structure(lambda v: tf.TensorSpec([None], v.dtype), kwargs)
+    specs = any_batch(kwargs)
     concrete = traced.get_concrete_function(signature, **specs)
     assert static_shapes == [[None, *z_shape], [None, *case.event_shape]]
 
@@ -152,7 +158,7 @@ def test_traced_in_float32_equals_eager_in_float64(name):
     case, bijector = CASES[name], float32_twin(name)
     x, kwargs = case.x(BATCH, dtype=tf.float32), case.kwargs(BATCH)
     signature = tf.TensorSpec([None, *case.event_shape], tf.float32)
-    specs = tf.nest.map_structure(lambda v: tf.TensorSpec([None], v.dtype), kwargs)
+    specs = any_batch(kwargs)
 
     @tf.function(jit_compile=True)
     def traced(x, **kwargs):
@@ -217,11 +223,13 @@ def test_log_det_of_a_larger_event_is_the_sum(named):
 
 
 @pytest.mark.parametrize("direction", ["inverse", "forward"])
-def test_gradients_reach_every_variable(named, direction):
+def test_gradients_reach_every_variable_and_the_context(named, direction):
     case, bijector = named
     x, kwargs = case.x(BATCH), case.kwargs(BATCH)
+    contexts = [v for v in tf.nest.flatten(kwargs) if v.dtype.is_floating]
     z = tf.identity(bijector.inverse(x, **kwargs))
     with tf.GradientTape() as tape:
+        tape.watch(contexts)
         if direction == "inverse":
             loss = negative_log_prob(case, bijector, tf.identity(x), **kwargs)
         else:
@@ -229,7 +237,7 @@ def test_gradients_reach_every_variable(named, direction):
             loss = tf.reduce_sum(bijector.forward(z, **kwargs) ** 2) + log_det
     used = {id(v) for v in tape.watched_variables()}
     assert used == {id(v) for v in bijector.trainable_variables}
-    for gradient in tape.gradient(loss, bijector.trainable_variables):
+    for gradient in tape.gradient(loss, [*bijector.trainable_variables, *contexts]):
         gradient = tf.convert_to_tensor(gradient)  # of a gather it is sparse
         assert np.all(np.isfinite(gradient))
         assert np.any(gradient)

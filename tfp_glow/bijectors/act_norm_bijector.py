@@ -10,7 +10,8 @@ from tfp_glow._checks import (
     check_positive_integer,
 )
 from tfp_glow.bijectors.one_pass import OnePass
-from tfp_glow.networks import LOG_SCALE_FACTOR, standardizing_parameters
+from tfp_glow.layers import LOG_SCALE_FACTOR
+from tfp_glow.networks import standardizing_parameters
 
 __all__ = ["ActNormBijector"]
 

@@ -1,12 +1,19 @@
 """What the coupling bijectors share: the halves and the network."""
 
 from collections.abc import Callable
+from functools import partial
 
 import tensorflow as tf
 
 from tfp_glow._checks import check_even_channels, check_event, check_positive_integer
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
 from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.context import (
+    ContextShape,
+    check_context,
+    check_context_shape,
+    context_at,
+)
 from tfp_glow.networks import GlowNetwork
 from tfp_glow.user_network import as_network
 
@@ -28,6 +35,7 @@ class Coupling(OnePass):
         channels_per_changed: int,
         network: Callable[[tf.Tensor], tf.Tensor] | None,
         hidden_channels: int,
+        context_shape: ContextShape,
         seed: int | None,
         dtype: tf.DType,
         parameters: dict[str, object],
@@ -41,6 +49,7 @@ class Coupling(OnePass):
             channels_per_changed: Network outputs for each channel that changes.
             network: A callable, or `None` for a `GlowNetwork`.
             hidden_channels: Width of the `GlowNetwork`.
+            context_shape: `[D]` or `[H, W, D]`, of the network's context; or None.
             seed: Seed of the `GlowNetwork`.
             dtype: Type of new variables, and of the events.
             parameters: Arguments of the subclass.
@@ -50,16 +59,24 @@ class Coupling(OnePass):
         check_even_channels(channels)
         check_positive_integer("hidden_channels", hidden_channels)
         channels_out = channels // 2 * channels_per_changed
+        self._context_shape = check_context_shape(context_shape)
         if network is None:
             network = GlowNetwork(
                 channels // 2,
                 channels_out,
                 hidden_channels=hidden_channels,
+                context_shape=self._context_shape,
                 seed=seed,
                 dtype=dtype,
             )
         else:
-            network = as_network(network, channels // 2, channels_out, dtype=dtype)
+            network = as_network(
+                network,
+                channels // 2,
+                channels_out,
+                context_shape=self._context_shape,
+                dtype=dtype,
+            )
         self.network = network
         self._channels = channels
         # `copy` builds from `parameters`: without this a copy is untrained.
@@ -85,29 +102,36 @@ class Coupling(OnePass):
     def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
-    def log_scale(self, x: tf.Tensor) -> tf.Tensor:
+    def log_scale(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Logarithm of the scale of each number that changes.
 
         Args:
             x: Input of `inverse` or of `forward`: the half that counts is in both the
                 same. `[..., H, W, channels]`.
+            context: What `inverse` or `forward` was given.
 
         Returns:
             `[..., H, W, channels / 2]`.
         """
         x_a, _ = tf.split(x, 2, axis=-1)
-        return self._log_scale(self._evaluate_network(x_a))
+        return self._log_scale(self._evaluate_network(x_a, context))
 
-    def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, [None, None, self._channels], self.name)
         x_a, x_b = tf.split(x, 2, axis=-1)  # [..., H, W, C / 2]
-        z_b, log_det = self._transform_inverse(x_b, self._evaluate_network(x_a))
+        network_output = self._evaluate_network(x_a, context)
+        z_b, log_det = self._transform_inverse(x_b, network_output)
         return tf.concat([x_a, z_b], axis=-1), log_det
 
-    def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(
+        self, z: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(z, [None, None, self._channels], self.name)
         z_a, z_b = tf.split(z, 2, axis=-1)  # [..., H, W, C / 2]
-        x_b, log_det = self._transform_forward(z_b, self._evaluate_network(z_a))
+        network_output = self._evaluate_network(z_a, context)
+        x_b, log_det = self._transform_forward(z_b, network_output)
         return tf.concat([z_a, x_b], axis=-1), log_det
 
     def pull_back(
@@ -118,6 +142,7 @@ class Coupling(OnePass):
         sources: list[tf.Tensor | tf.Variable],
         *,
         is_inverse: bool,
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor | None]]:
         """Rebuilds the input of `inverse` or `forward` from its output, with gradients.
 
@@ -130,6 +155,7 @@ class Coupling(OnePass):
             d_log_det: The gradient with respect to the log-determinant, `[B]`.
             sources: What the network depends on besides its input.
             is_inverse: Whether it is `inverse` that is undone, or `forward`.
+            context: What it was given; among `sources` if its gradient is wanted.
 
         Returns:
             The input, the gradient with respect to it, and those with respect to
@@ -142,7 +168,7 @@ class Coupling(OnePass):
         dx_a, dz_b = tf.split(dz, 2, axis=-1)
         with tf.GradientTape() as tape:
             tape.watch([x_a, *sources])
-            network_output = self._evaluate_network(x_a)
+            network_output = self._evaluate_network(x_a, context)
             x_b = tf.stop_gradient(undo(z_b, network_output)[0])
             tape.watch(x_b)
             z_b, log_det = transform(x_b, network_output)
@@ -156,19 +182,32 @@ class Coupling(OnePass):
         x = tf.concat([x_a, x_b], axis=-1)
         return x, tf.concat([dx_a, dx_b], axis=-1), of_sources
 
-    def _evaluate_network(self, x_a: tf.Tensor) -> tf.Tensor:
+    def _evaluate_network(self, x_a: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         """What the network says, in the type of the parameters whatever `x_a` has."""
-        output = apply_to_flat_batch(self.network, tf.cast(x_a, self.dtype))
-        return tf.cast(output, self.dtype)
+        x_a = tf.cast(x_a, self.dtype)
+        network = partial(self.network, **self._network_kwargs(x_a, context))
+        return tf.cast(apply_to_flat_batch(network, x_a), self.dtype)
 
-    def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
+    def _network_kwargs(
+        self, x: tf.Tensor, context: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """The network's context, one for each image of a batch; nothing without."""
+        check_context(context, self._context_shape, self.name)
+        if context is None:
+            return {}
+        return {"context": context_at(context, self._context_shape, x)}
+
+    def _initialize(
+        self, x: tf.Tensor, *, only_new: bool, context: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Sets the network's act-norms from a batch, and returns what it becomes."""
         initialized = getattr(self.network, "initialized", None)
         if isinstance(initialized, tf.Variable) and not (only_new and initialized):
             x_a, _ = tf.split(x, 2, axis=-1)
+            kwargs = self._network_kwargs(x_a, context)
             x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])
-            found, _ = self.network.standardize(x_a)
+            found, _ = self.network.standardize(x_a, **kwargs)
             for key, value in found.items():
                 self.network.parameters[key].assign(value)
             initialized.assign(True)
-        return self._inverse_and_log_det(x)[0]
+        return self._inverse_and_log_det(x, context)[0]

@@ -10,6 +10,7 @@ from tfp_glow._checks import (
     as_floating,
     check_choice,
     check_event,
+    check_event_shape,
     check_positive_integer,
 )
 from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
@@ -20,6 +21,12 @@ from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.step_factory import COUPLINGS, PERMUTATIONS, SCALES
 from tfp_glow.bijectors.top_prior import TopPrior
+from tfp_glow.context import (
+    ContextShape,
+    check_context,
+    check_context_shape,
+    context_shape_at,
+)
 
 __all__ = ["Glow"]
 
@@ -46,7 +53,8 @@ class Glow(OnePass):
     image is distributed as a standard normal: see `glow_distribution`.
 
     Shapes:
-        x: `[..., H, W, C]`; z: `[..., H W C]`; labels, with `num_classes`: `[...]`.
+        x: `[..., H, W, C]`; z: `[..., H W C]`; labels, with `num_classes`: `[...]`;
+        context, with `context_shape`: `[..., D]` or `[..., H, W, D]`.
 
     Log-determinant, in nats:
         The sum of those of levels and priors.
@@ -75,6 +83,7 @@ class Glow(OnePass):
         scale: str = "sigmoid",
         learn_top_prior: bool = True,
         num_classes: int | None = None,
+        context_shape: ContextShape = None,
         memory: str = "auto",
         unroll: bool | None = None,
         network_dtype: tf.DType | None = None,
@@ -102,6 +111,9 @@ class Glow(OnePass):
             learn_top_prior: Whether the last latent's mean and scale are learned.
             num_classes: Number of labels on which the last latent's mean and scale
                 depend. Without it the model takes no labels.
+            context_shape: Shape of a context, which every coupling network and prior
+                sees: `[D]` for a vector, or `[H, W, D]` for an image as large as what
+                is modelled. Without it the model takes no `context`.
             memory: `"stored"` keeps all activations for the backward pass.
                 `"reversible"` rebuilds them from the outputs: memory does not grow with
                 `num_steps` but for parameters, a training step takes about a third
@@ -121,7 +133,8 @@ class Glow(OnePass):
                 `tf.bfloat16`; all else stays as it is. `dtype` when not given. Networks
                 from `network_fn` know their own.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
-                returns its coupling network. The paper's when not given.
+                returns its coupling network. The paper's when not given. Its input
+                ends with the channels of a context, where there is one.
             seed: Seed of the initial values.
             chain: The chain, when it exists already.
             dtype: Type of new variables, and of the events.
@@ -140,6 +153,7 @@ class Glow(OnePass):
         network_dtype = as_floating("network_dtype", network_dtype or dtype)
         parameters = dict(locals())
         height, width, channels = check_event_shape(event_shape, num_levels)
+        context_shape = check_context_shape(context_shape, (height, width))
         check_positive_integer("num_steps", num_steps)
         check_positive_integer("hidden_channels", hidden_channels)
         _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
@@ -159,6 +173,7 @@ class Glow(OnePass):
                         scale=scale,
                         memory="stored" if memory == "auto" else memory,
                         unroll=unroll,
+                        context_shape=context_shape_at(context_shape, 2 ** (i + 1)),
                         network_fn=network_fn,
                         network_dtype=network_dtype,
                         spatial_shape=(height // 2 ** (i + 1), width // 2 ** (i + 1)),
@@ -169,10 +184,11 @@ class Glow(OnePass):
                     for i in range(num_levels)
                 ]
                 top_prior = None
-                if learn_top_prior or num_classes is not None:
+                if learn_top_prior or (num_classes, context_shape) != (None, None):
                     top_prior = TopPrior(
                         channels * 2 ** (num_levels + 1),
                         num_classes=num_classes,
+                        context_shape=context_shape_at(context_shape, 2**num_levels),
                         learn_prior=learn_top_prior,
                         dtype=dtype,
                     )
@@ -181,10 +197,12 @@ class Glow(OnePass):
                     [height, width, channels],
                     split_log_scale_fn=_SPLIT_LOG_SCALE_FNS[scale],
                     top_prior=top_prior,
+                    context_shape=context_shape,
                     dtype=dtype,
                 )
             self.chain = chain
             self._num_classes = num_classes
+            self._context_shape = context_shape
             own = all(isinstance(level, GlowLevel) for level in chain.levels)
             self._chooses_memory = memory == "auto" and own
             if memory != "auto" and own:
@@ -270,8 +288,15 @@ class Glow(OnePass):
         """Number of labels, or None where the model takes none."""
         return self._num_classes
 
-    def _route(self, labels: tf.Tensor | None) -> dict[str, dict[str, tf.Tensor]]:
-        """Arguments of the chain: the labels, to the part that needs them."""
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:
+        """Shape of a context, or None where the model takes none."""
+        return self._context_shape
+
+    def _route(
+        self, labels: tf.Tensor | None = None, context: tf.Tensor | None = None
+    ) -> dict[str, dict[str, tf.Tensor]]:
+        """Arguments of the chain: labels and context, to the parts that need them."""
         if (labels is None) != (self._num_classes is None):
             if labels is None:
                 problem = (
@@ -286,21 +311,28 @@ class Glow(OnePass):
                     "labels."
                 )
             raise ValueError(f"`{self.name}` {problem}")
-        return {} if labels is None else {self.chain.top_prior.name: {"labels": labels}}
+        check_context(context, self._context_shape, self.name)
+        routes: dict[str, dict[str, tf.Tensor]] = {}
+        if context is not None:
+            context = tf.convert_to_tensor(context)
+            routes = {part.name: {"context": context} for part in self.chain.parts}
+        if labels is not None:
+            routes.setdefault(self.chain.top_prior.name, {})["labels"] = labels
+        return routes
 
     def _inverse_and_log_det(
-        self, x: tf.Tensor, labels: tf.Tensor | None = None
+        self, x: tf.Tensor, **condition: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, self.event_shape, self.name)
         self._choose_memory_for(x.shape[:-3])
-        kwargs = self._route(labels)
+        kwargs = self._route(**condition)
         z = self.chain.inverse(x, **kwargs)
         return z, self.chain.inverse_log_det_jacobian(x, event_ndims=3, **kwargs)
 
     def _forward_and_log_det(
-        self, z: tf.Tensor, labels: tf.Tensor | None = None
+        self, z: tf.Tensor, **condition: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        kwargs = self._route(labels)
+        kwargs = self._route(**condition)
         x = self.chain.forward(z, **kwargs)
         return x, self.chain.forward_log_det_jacobian(z, event_ndims=1, **kwargs)
 
@@ -312,25 +344,25 @@ class Glow(OnePass):
             self.choose_memory(num_images)
 
     def last_level_output(
-        self, z: tf.Tensor, labels: tf.Tensor | None = None
+        self, z: tf.Tensor, **condition: tf.Tensor | None
     ) -> tf.Tensor:
         """What the last level has put out, before the top prior standardised it.
 
         Args:
             z: What `inverse` returned, `[..., H W C]`.
-            labels: The labels that `inverse` was given.
+            **condition: The labels and the context that `inverse` was given.
 
         Returns:
             `[..., h, w, c]`.
         """
-        return self.chain.last_level_output(z, **self._route(labels))
+        return self.chain.last_level_output(z, **self._route(**condition))
 
     def _initialize(
-        self, x: tf.Tensor, *, only_new: bool, labels: tf.Tensor | None = None
+        self, x: tf.Tensor, *, only_new: bool, **condition: tf.Tensor | None
     ) -> tf.Tensor:
         """Initialises the chain, and returns what the batch becomes."""
         check_event(x, self.event_shape, self.name)
-        kwargs = self._route(labels)
+        kwargs = self._route(**condition)
         return initialize_bijector(self.chain, x, only_new=only_new, **kwargs)
 
     def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
@@ -344,37 +376,6 @@ class Glow(OnePass):
 
     def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
         return self.chain.forward_event_shape_tensor(z_shape)
-
-
-def check_event_shape(event_shape: Sequence[int], num_levels: int) -> tuple[int, ...]:
-    """Checks that images of a shape can be squeezed `num_levels` times.
-
-    Args:
-        event_shape: `[H, W, C]`.
-        num_levels: How often height and width are halved.
-
-    Returns:
-        `(H, W, C)`.
-
-    Raises:
-        ValueError: If they cannot.
-    """
-    check_positive_integer("num_levels", num_levels)
-    shape = tf.TensorShape(event_shape)
-    if shape.rank != 3 or not shape.is_fully_defined() or not min(shape):
-        raise ValueError(
-            "`event_shape` must be three positive numbers: height, width and channels. "
-            f"Received: event_shape={event_shape!r}."
-        )
-    height, width, channels = shape.as_list()
-    factor = 2**num_levels
-    if height % factor or width % factor:
-        raise ValueError(
-            f"`num_levels`={num_levels} needs height and width divisible by {factor}. "
-            f"Received: event_shape={(height, width, channels)}. Pad the images or "
-            "lower `num_levels`."
-        )
-    return height, width, channels
 
 
 def _check_available(

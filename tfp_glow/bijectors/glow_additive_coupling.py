@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfp_glow.bijectors.coupling import Coupling
+from tfp_glow.context import ContextShape
 
 __all__ = ["GlowAdditiveCoupling"]
 
@@ -38,6 +39,7 @@ class GlowAdditiveCoupling(Coupling):
         *,
         network: Callable[[tf.Tensor], tf.Tensor] | None = None,
         hidden_channels: int = 512,
+        context_shape: ContextShape = None,
         seed: int | None = None,
         dtype: tf.DType = tf.float32,
         validate_args: bool = False,
@@ -50,6 +52,9 @@ class GlowAdditiveCoupling(Coupling):
             network: Maps `[B, H, W, channels / 2]` to the same shape: a Keras layer, a
                 `tf.Module`, any callable. The paper's when not given.
             hidden_channels: Width of the paper's network.
+            context_shape: `[D]` or `[H, W, D]`, of a context that the network sees
+                besides; none when not given. `inverse` and `forward` then take
+                `context`, `[..., D]` or `[..., H, W, D]`.
             seed: Seed of the paper's network.
             dtype: Type of new variables, and of the events.
             validate_args: Whether to check values at run time.
@@ -67,6 +72,7 @@ class GlowAdditiveCoupling(Coupling):
                 channels_per_changed=1,
                 network=network,
                 hidden_channels=hidden_channels,
+                context_shape=context_shape,
                 seed=seed,
                 dtype=dtype,
                 parameters=parameters,

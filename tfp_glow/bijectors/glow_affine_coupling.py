@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfp_glow.bijectors.coupling import Coupling
+from tfp_glow.context import ContextShape
 
 __all__ = ["GlowAffineCoupling", "bounded_log_scale", "sigmoid_log_scale"]
 
@@ -55,6 +56,7 @@ class GlowAffineCoupling(Coupling):
         *,
         network: Callable[[tf.Tensor], tf.Tensor] | None = None,
         hidden_channels: int = 512,
+        context_shape: ContextShape = None,
         log_scale_fn: Callable[[tf.Tensor], tf.Tensor] = sigmoid_log_scale,
         seed: int | None = None,
         dtype: tf.DType = tf.float32,
@@ -68,6 +70,9 @@ class GlowAffineCoupling(Coupling):
             network: Maps `[B, H, W, channels / 2]` to `[B, H, W, channels]`: a Keras
                 layer, a `tf.Module`, any callable. The paper's when not given.
             hidden_channels: Width of the paper's network.
+            context_shape: `[D]` or `[H, W, D]`, of a context that the network sees
+                besides; none when not given. `inverse` and `forward` then take
+                `context`, `[..., D]` or `[..., H, W, D]`.
             log_scale_fn: Maps the network's raw output to the logarithm of the scale:
                 `tf.identity` makes the scale its exponential, `bounded_log_scale` keeps
                 it near 1.
@@ -89,6 +94,7 @@ class GlowAffineCoupling(Coupling):
                 channels_per_changed=2,
                 network=network,
                 hidden_channels=hidden_channels,
+                context_shape=context_shape,
                 seed=seed,
                 dtype=dtype,
                 parameters=parameters,

@@ -25,6 +25,13 @@ from tfp_glow.bijectors.step_factory import (
     StepFactory,
 )
 from tfp_glow.bijectors.step_sequence import StepSequence
+from tfp_glow.context import (
+    ContextShape,
+    check_context,
+    check_context_shape,
+    context_at,
+    num_channels,
+)
 from tfp_glow.user_network import UserNetwork, as_network
 
 tfb = tfp.bijectors
@@ -57,7 +64,8 @@ class GlowLevel(OnePass):
     an ordinary bijector. Networks from `network_fn` keep variables of their own.
 
     Shapes:
-        x: `[..., H, W, C]`; z: `[..., H / 2, W / 2, 4 C]`.
+        x: `[..., H, W, C]`; z: `[..., H / 2, W / 2, 4 C]`; context, with
+        `context_shape`: `[..., D]` or `[..., H, W, D]`.
 
     Log-determinant, in nats:
         The sum of the steps'.
@@ -89,6 +97,7 @@ class GlowLevel(OnePass):
         scale: str = "sigmoid",
         memory: str = "stored",
         unroll: bool | None = None,
+        context_shape: ContextShape = None,
         network_fn: Callable[[int, int], Callable] | None = None,
         network_dtype: tf.DType | None = None,
         spatial_shape: tuple[int, int] = (8, 8),
@@ -112,8 +121,10 @@ class GlowLevel(OnePass):
             memory: `"stored"` or `"reversible"`, see `Glow`.
             unroll: Whether the steps follow one another in the graph, or run as one
                 loop, see `Glow`.
+            context_shape: `[D]` or `[H, W, D]`, of a context at the resolution that the
+                steps see, hence after the squeeze; none when not given.
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
-                returns its coupling network. The paper's when not given.
+                returns its coupling network, see `Glow`. The paper's when not given.
             network_dtype: Type that the paper's networks compute in, see `Glow`.
             spatial_shape: Height and width after the squeeze, on which networks from
                 `network_fn` are built.
@@ -140,6 +151,7 @@ class GlowLevel(OnePass):
         with tf.name_scope(name) as name:
             channels = 4 * channels
             channels_in = channels // 2
+            self._context_shape = check_context_shape(context_shape)
             channels_out = channels_in * COUPLINGS[coupling][1]
             self._channels = channels
             self._num_steps = num_steps
@@ -150,9 +162,13 @@ class GlowLevel(OnePass):
             if network_fn is not None and networks is None:
                 networks = [
                     as_network(
-                        network_fn(channels_in, channels_out),
+                        network_fn(
+                            channels_in + num_channels(self._context_shape),
+                            channels_out,
+                        ),
                         channels_in,
                         channels_out,
+                        context_shape=self._context_shape,
                         spatial_shape=spatial_shape,
                         dtype=dtype,
                     )
@@ -166,6 +182,7 @@ class GlowLevel(OnePass):
                 scale=scale,
                 networks=networks,
                 network_dtype=network_dtype,
+                context_shape=self._context_shape,
                 dtype=dtype,
             )
             self.memory = memory
@@ -240,16 +257,22 @@ class GlowLevel(OnePass):
             for k in range(self._num_steps)
         )
 
-    def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, [None, None, self._channels // 4], self.name)
-        return self._run(self._squeeze.inverse(x), is_inverse=True)
+        return self._run(self._squeeze.inverse(x), context, is_inverse=True)
 
-    def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(
+        self, z: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(z, [None, None, self._channels], self.name)
-        x, log_det = self._run(z, is_inverse=False)
+        x, log_det = self._run(z, context, is_inverse=False)
         return self._squeeze.forward(x), log_det  # [..., H, W, C]
 
-    def _run(self, x: tf.Tensor, *, is_inverse: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run(
+        self, x: tf.Tensor, context: tf.Tensor | None, *, is_inverse: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """All steps in one direction, on squeezed images."""
         stacked = {key: tf.convert_to_tensor(v) for key, v in self.stacked.items()}
         act_norm, permutation = self._factory.mixing(
@@ -275,20 +298,33 @@ class GlowLevel(OnePass):
             )
         else:
             run = partial(steps.run, stacked=tensors)
+        run = partial(run, context=self._context_of(x, context))
         z, log_det_of_couplings = apply_to_flat_batch(run, tf.cast(x, _STATE))
         num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), _STATE)
         log_det = log_det_of_couplings + num_pixels * log_det
         return tf.cast(z, x.dtype), tf.cast(log_det, x.dtype)
 
-    def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
+    def _context_of(self, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor | None:
+        """A context as the steps take it: one each, and squeezed as they are."""
+        check_context(context, self._context_shape, self.name)
+        if context is None:
+            return None
+        context = tf.cast(context, self.dtype)
+        return context_at(context, self._context_shape, x)
+
+    def _initialize(
+        self, x: tf.Tensor, *, only_new: bool, context: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Initialises the steps in turn, and returns what the batch becomes."""
         if only_new and self.initialized:
-            return self.inverse(x)
-        z = apply_to_flat_batch(self._standardize, self._squeeze.inverse(x))
+            return self.inverse(x, **({} if context is None else {"context": context}))
+        x = self._squeeze.inverse(x)
+        standardize = partial(self._standardize, context=self._context_of(x, context))
+        z = apply_to_flat_batch(standardize, x)
         self.initialized.assign(True)
         return z
 
-    def _standardize(self, x: tf.Tensor) -> tf.Tensor:
+    def _standardize(self, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         """Initialises the steps in turn from squeezed images, `[B, H, W, C]`."""
         standardize = self._factory.standardize
         if self.networks is None:
@@ -297,7 +333,7 @@ class GlowLevel(OnePass):
         steps = []
         for k in range(self._num_steps):
             step = {key: value[k] for key, value in slices.items()}
-            x, found = standardize(x, step, k if self.networks else 0)
+            x, found = standardize(x, step, k if self.networks else 0, context)
             steps.append(found)
         for key in steps[0]:
             self.stacked[key].assign(tf.stack([step[key] for step in steps]))

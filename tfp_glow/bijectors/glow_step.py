@@ -33,7 +33,8 @@ class GlowStep(OnePass):
     its matrix before either touches the image: `(x + shift) @ (diag(scale) W)`.
 
     Shapes:
-        x, z: `[..., H, W, C]`.
+        x, z: `[..., H, W, C]`; context, where the coupling has one: `[..., D]` or
+        `[..., H, W, D]`.
 
     Log-determinant, in nats:
         The sum of the three.
@@ -90,7 +91,9 @@ class GlowStep(OnePass):
         part = tfp.util.BatchedComponentProperties(event_ndims=3)
         return {"act_norm": part, "permutation": part, "coupling": part}
 
-    def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _inverse_and_log_det(
+        self, x: tf.Tensor, **kwargs: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, [None, None, None], self.name)
         if isinstance(self.permutation, LUInvertibleConv):
             # Adding the shift to x and not to the product loses no digits to
@@ -103,13 +106,15 @@ class GlowStep(OnePass):
             y = self.permutation.inverse(h)
             log_det = self.act_norm.inverse_log_det_jacobian(x, 3)
             log_det += self.permutation.inverse_log_det_jacobian(h, 3)
-        z = self.coupling.inverse(y)
-        return z, log_det + self.coupling.inverse_log_det_jacobian(y, 3)
+        z = self.coupling.inverse(y, **kwargs)
+        return z, log_det + self.coupling.inverse_log_det_jacobian(y, 3, **kwargs)
 
-    def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward_and_log_det(
+        self, z: tf.Tensor, **kwargs: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(z, [None, None, None], self.name)
-        y = self.coupling.forward(z)
-        log_det = self.coupling.forward_log_det_jacobian(z, 3)
+        y = self.coupling.forward(z, **kwargs)
+        log_det = self.coupling.forward_log_det_jacobian(z, 3, **kwargs)
         if isinstance(self.permutation, LUInvertibleConv):
             matrix = folded_inverse_matrix(self.act_norm, self.permutation)
             x = unmix(y, self.act_norm.shift, matrix)
@@ -127,11 +132,13 @@ class GlowStep(OnePass):
         # Summed as TFP does: of a batch of parameters it is [..., 1, 1].
         return tf.reduce_sum(log_det * tf.ones(tf.shape(x)[-3:-1], x.dtype), [-2, -1])
 
-    def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
+    def _initialize(
+        self, x: tf.Tensor, *, only_new: bool, **kwargs: tf.Tensor
+    ) -> tf.Tensor:
         """Initialises the parts in turn, and returns what the batch becomes."""
-        for part in (self.act_norm, self.permutation, self.coupling):
+        for part in (self.act_norm, self.permutation):
             x = initialize_bijector(part, x, only_new=only_new)
-        return x
+        return initialize_bijector(self.coupling, x, only_new=only_new, **kwargs)
 
 
 def folded_matrix(

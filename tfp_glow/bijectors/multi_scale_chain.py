@@ -10,7 +10,8 @@ from tfp_glow._checks import check_event
 from tfp_glow.bijectors.glow_affine_coupling import GlowAffineCoupling
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.one_pass import OnePass
-from tfp_glow.networks import EdgeConv
+from tfp_glow.context import ContextShape, context_shape_at
+from tfp_glow.layers import EdgeConv
 
 tfb = tfp.bijectors
 
@@ -62,6 +63,7 @@ class MultiScaleChain(OnePass):
         split_priors: Sequence[tfb.Bijector] | None = None,
         split_log_scale_fn: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
         top_prior: tfb.Bijector | None = None,
+        context_shape: ContextShape = None,
         dtype: tf.DType = tf.float32,
         validate_args: bool = False,
         name: str = "multi_scale_chain",
@@ -76,6 +78,8 @@ class MultiScaleChain(OnePass):
                 the identity, when not given.
             split_log_scale_fn: The new ones' `log_scale_fn`, see `GlowAffineCoupling`.
             top_prior: A bijector of the last level's output. None when not given.
+            context_shape: `[D]` or `[H, W, D]`, of a context that the new priors of the
+                splits see: `{"split_prior_0": {"context": context}}`, and so on.
             dtype: Type of new variables, and of the events.
             validate_args: Whether to check values at run time.
             name: Name of the bijector.
@@ -94,13 +98,18 @@ class MultiScaleChain(OnePass):
                     GlowAffineCoupling(
                         shape[-1],
                         network=EdgeConv(
-                            shape[-1] // 2, shape[-1], dtype=dtype, name="split_prior"
+                            shape[-1] // 2,
+                            shape[-1],
+                            context_shape=self._context_at(context_shape, shape),
+                            dtype=dtype,
+                            name="split_prior",
                         ),
+                        context_shape=self._context_at(context_shape, shape),
                         log_scale_fn=split_log_scale_fn,
                         dtype=dtype,
-                        name="split_prior",
+                        name=f"split_prior_{i}",
                     )
-                    for shape in self._level_shapes[:-1]
+                    for i, shape in enumerate(self._level_shapes[:-1])
                 ]
             if len(split_priors) != len(self.levels) - 1:
                 raise ValueError(
@@ -143,6 +152,17 @@ class MultiScaleChain(OnePass):
     def level_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """Shape that each level puts out, before its split."""
         return self._level_shapes
+
+    @property
+    def parts(self) -> list[tfb.Bijector]:
+        """Levels and priors, the part nearest the image first."""
+        return [part for parts in self._parts() for part in parts]
+
+    def _context_at(
+        self, context_shape: ContextShape, shape: Sequence[int]
+    ) -> ContextShape:
+        """Shape of a context at the resolution of a level's output."""
+        return context_shape_at(context_shape, self._event_shape[0] // shape[0])
 
     def _parts(self) -> list[list[tfb.Bijector]]:
         """What acts on each level, the part nearest the image first."""

@@ -19,6 +19,7 @@ from tfp_glow.bijectors.glow_affine_coupling import (
 from tfp_glow.bijectors.glow_step import GlowStep
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
+from tfp_glow.context import ContextShape
 from tfp_glow.networks import (
     GlowNetwork,
     PreparedGlowNetwork,
@@ -51,6 +52,7 @@ class StepFactory:
         scale: A name in `SCALES`, for affine couplings.
         networks: Coupling networks with variables of their own, one a step; None where
             a network's parameters are among the step's.
+        context_shape: `[D]` or `[H, W, D]`, of the networks' context; or None.
         network_dtype: Type that those of the paper compute in.
         dtype: Type of parameters and images.
     """
@@ -61,6 +63,7 @@ class StepFactory:
     permutation: str
     scale: str
     networks: Sequence[tf.Module] | None
+    context_shape: ContextShape
     network_dtype: tf.DType | None
     dtype: tf.DType
 
@@ -91,6 +94,7 @@ class StepFactory:
                 channels // 2,
                 channels // 2 * COUPLINGS[self.coupling][1],
                 hidden_channels=hidden_channels,
+                context_shape=self.context_shape,
                 batch_shape=[num_steps],
                 rng=rng,
                 dtype=dtype,
@@ -142,7 +146,11 @@ class StepFactory:
 
     def _coupling(self, network: Callable[[tf.Tensor], tf.Tensor]) -> Coupling:
         make_coupling, _ = COUPLINGS[self.coupling]
-        kwargs = {"network": network, "dtype": self.dtype}
+        kwargs = {
+            "network": network,
+            "context_shape": self.context_shape,
+            "dtype": self.dtype,
+        }
         if self.coupling == "affine":
             kwargs["log_scale_fn"] = SCALES[self.scale]
         return make_coupling(self.channels, **kwargs)
@@ -169,7 +177,11 @@ class StepFactory:
         )
 
     def standardize(
-        self, x: tf.Tensor, parameters: dict[str, tf.Tensor], k: int
+        self,
+        x: tf.Tensor,
+        parameters: dict[str, tf.Tensor],
+        k: int,
+        context: tf.Tensor | None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Data-dependent initialisation of step k.
 
@@ -177,6 +189,7 @@ class StepFactory:
             x: A batch, `[B, H, W, C]`.
             parameters: The step's.
             k: Its number.
+            context: The batch's, where the networks have one.
 
         Returns:
             What the batch becomes, and the parameters with which each act-norm
@@ -186,10 +199,12 @@ class StepFactory:
         found = {"act_norm/shift": shift, "act_norm/raw_log_scale": raw_log_scale}
         step = self.step(parameters | found, k)
         y = step.permutation.inverse(step.act_norm.inverse(x))
+        kwargs = {} if context is None else {"context": context}
         if self.networks is not None:
-            return initialize_bijector(step.coupling, y, only_new=False), found
+            z = initialize_bijector(step.coupling, y, only_new=False, **kwargs)
+            return z, found
         y_a, y_b = tf.split(y, 2, axis=-1)
-        of_network, output = step.coupling.network.standardize(y_a)
+        of_network, output = step.coupling.network.standardize(y_a, **kwargs)
         found |= {f"network/{key}": value for key, value in of_network.items()}
         z_b, _ = step.coupling._transform_inverse(y_b, output)
         return tf.concat([y_a, z_b], axis=-1), found

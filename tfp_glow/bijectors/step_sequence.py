@@ -25,8 +25,8 @@ class StepSequence:
 
     Act-norm's scale and the permutation are one `matrix`; forward is given its inverse.
     The tensors are stacked over the steps: `shift` `[K, C]`, `matrix` `[K, C, C]`, and
-    what the coupling needs. The log-determinants of act-norm and permutation depend on
-    no image and are not counted here.
+    what the coupling needs. A context is the same for all steps. The log-determinants
+    of act-norm and permutation depend on no image and are not counted here.
 
     Attributes:
         make_coupling: Makes a step's coupling of the step's tensors and number; in a
@@ -42,12 +42,15 @@ class StepSequence:
     is_inverse: bool
     is_looped: bool
 
-    def run(self, x: tf.Tensor, stacked: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
+    def run(
+        self, x: tf.Tensor, stacked: Tensors, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs all steps; TensorFlow stores what their gradient needs.
 
         Args:
             x: What goes into the first step that runs, `[B, H, W, C]`.
             stacked: The steps' tensors.
+            context: `[B, D]` or `[B, H, W, D]`, where the couplings have one.
 
         Returns:
             What comes out of the last, and the couplings' log-determinant, `[B]`.
@@ -56,10 +59,15 @@ class StepSequence:
         # array's element is an element. But an array is a copy of all parameters, which
         # is not worth it for samples, of which few want gradients.
         is_array = self.is_looped and self.is_inverse
-        return self._run(x, _elements(stacked) if is_array else self._slices(stacked))
+        read = _elements(stacked) if is_array else self._slices(stacked)
+        return self._run(x, read, context)
 
     def run_reversible(
-        self, x: tf.Tensor, stacked: Tensors, undoing_matrix: Callable[[], tf.Tensor]
+        self,
+        x: tf.Tensor,
+        stacked: Tensors,
+        undoing_matrix: Callable[[], tf.Tensor],
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs all steps and stores nothing: the gradient rebuilds inputs from outputs.
 
@@ -68,6 +76,7 @@ class StepSequence:
             stacked: The steps' tensors.
             undoing_matrix: Gives the inverse of `matrix`, `[K, C, C]`; only a gradient
                 calls it.
+            context: `[B, D]` or `[B, H, W, D]`, where the couplings have one.
 
         Returns:
             What comes out of the last, and the couplings' log-determinant, `[B]`.
@@ -76,13 +85,15 @@ class StepSequence:
             Gomez et al. The reversible residual network: backpropagation without
             storing activations. 2017. https://arxiv.org/abs/1707.04585
         """
+        contexts = () if context is None else (context,)
 
         def named(values: Sequence[tf.Tensor]) -> Tensors:
-            return dict(zip(stacked, values, strict=True))
+            return dict(zip(stacked, values[len(contexts) :], strict=True))
 
         @tf.custom_gradient
         def run(x: tf.Tensor, *values: tf.Tensor) -> tuple:
-            z, log_det = self._run(x, self._slices(named(values)))
+            contexts_ = values[: len(contexts)]
+            z, log_det = self._run(x, self._slices(named(values)), *contexts_)
 
             def gradient(
                 dz: tf.Tensor,
@@ -98,7 +109,13 @@ class StepSequence:
                     *values: tf.Tensor,
                 ) -> tuple:
                     result = self._pull_back(
-                        z, dz, d_log_det, named(values), undoing, variables
+                        z,
+                        dz,
+                        d_log_det,
+                        named(values),
+                        undoing,
+                        variables,
+                        values[: len(contexts)],
                     )
                     return result, _raise_for_second_derivative
 
@@ -110,10 +127,13 @@ class StepSequence:
 
             return (z, log_det), gradient
 
-        return run(x, *stacked.values())
+        return run(x, *contexts, *stacked.values())
 
     def _run(
-        self, x: tf.Tensor, read: Callable[[Number], Tensors]
+        self,
+        x: tf.Tensor,
+        read: Callable[[Number], Tensors],
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs all steps on tensors as `read` gives them."""
 
@@ -122,9 +142,9 @@ class StepSequence:
             coupling = self.make_coupling(_without_mixing(step), k)
             if self.is_inverse:
                 y = mix(x, step["shift"], step["matrix"])
-                z, step_log_det = coupling._inverse_and_log_det(y)
+                z, step_log_det = coupling._inverse_and_log_det(y, context)
             else:
-                y, step_log_det = coupling._forward_and_log_det(x)
+                y, step_log_det = coupling._forward_and_log_det(x, context)
                 z = unmix(y, step["shift"], step["matrix"])
             return (z, log_det + step_log_det), {}
 
@@ -140,21 +160,29 @@ class StepSequence:
         stacked: Tensors,
         undoing: tf.Tensor,
         variables: Sequence[tf.Variable],
+        contexts: Sequence[tf.Tensor],
     ) -> tuple[tf.Tensor, ...]:
-        """Gradients with respect to x, to the stacked tensors and to variables."""
+        """Gradients with respect to x, contexts, the stacked tensors and variables."""
         read = self._slices({**stacked, "undoing": undoing})
         of_variables: list[tf.Tensor | None] = [None] * len(variables)
 
-        def pull_back_step(k: Number, z: tf.Tensor, dz: tf.Tensor) -> tuple:
+        def pull_back_step(
+            k: Number, z: tf.Tensor, dz: tf.Tensor, *d_contexts: tf.Tensor
+        ) -> tuple:
             step = read(k)
             undoing = step.pop("undoing")
             of_network = _without_mixing(step)
             coupling = self.make_coupling(of_network, k)
-            sources = [*of_network.values(), *variables]
+            sources = [*of_network.values(), *variables, *contexts]
 
             def pull_back_coupling(z: tf.Tensor, dz: tf.Tensor) -> tuple:
                 return coupling.pull_back(
-                    z, dz, d_log_det, sources, is_inverse=self.is_inverse
+                    z,
+                    dz,
+                    d_log_det,
+                    sources,
+                    is_inverse=self.is_inverse,
+                    context=contexts[0] if contexts else None,
                 )
 
             def pull_back_mixing(z: tf.Tensor, dz: tf.Tensor) -> tuple:
@@ -175,21 +203,29 @@ class StepSequence:
                 x, dx, found = pull_back_coupling(y, dy)
             gradients = dict(zip(_MIXING, of_mixing, strict=True))
             gradients |= zip(of_network, found[: len(of_network)], strict=True)
-            for i, gradient in enumerate(found[len(of_network) :]):
+            of_others = found[len(of_network) :]
+            for i, gradient in enumerate(of_others[: len(variables)]):
                 if gradient is not None:  # a step's network is not the others'
                     gradient = tf.convert_to_tensor(gradient)
                     old = of_variables[i]
                     of_variables[i] = gradient if old is None else old + gradient
-            return (x, dx), gradients
+            d_contexts = tuple(
+                old if new is None else old + new
+                for old, new in zip(
+                    d_contexts, of_others[len(variables) :], strict=True
+                )
+            )
+            return (x, dx, *d_contexts), gradients
 
-        (_, dx), of_stacked = self._scan(
+        (_, dx, *d_contexts), of_stacked = self._scan(
             pull_back_step,
-            (z, dz),
+            (z, dz, *map(tf.zeros_like, contexts)),
             lambda i: self._number(self.num_steps - 1 - i),
             stacked,
         )
         return (
             dx,
+            *d_contexts,
             *(of_stacked[key] for key in stacked),
             *(
                 tf.zeros_like(variable) if gradient is None else gradient

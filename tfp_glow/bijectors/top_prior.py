@@ -1,16 +1,22 @@
-"""The learned prior of the last level, also for each class."""
+"""The learned prior of the last level, also for each class and context."""
 
 import tensorflow as tf
 
 from tfp_glow._checks import check_event, check_positive_integer
 from tfp_glow.bijectors.one_pass import OnePass
-from tfp_glow.networks import EdgeConv, ScaledLinear
+from tfp_glow.context import (
+    ContextShape,
+    check_context,
+    check_context_shape,
+    context_at,
+)
+from tfp_glow.layers import EdgeConv, ScaledLinear
 
 __all__ = ["TopPrior"]
 
 
 class TopPrior(OnePass):
-    """The last latent standardised by a learned mean and scale, also for each class.
+    """The last latent standardised by a mean and scale: learned, of a class, a context.
 
     - Inverse, image to latent:
       z = (x - mean) * exp(-log_scale)
@@ -19,10 +25,11 @@ class TopPrior(OnePass):
 
     `mean, log_scale` are the halves of `prior + class_prior[label]`. As in openai/glow,
     the prior is a convolution of nothing, so that only its edge indicator tells one
-    pixel from another.
+    pixel from another; or it is one of the context.
 
     Shapes:
-        x, z: `[..., H, W, C]`; labels: `[...]`, integers below `num_classes`.
+        x, z: `[..., H, W, C]`; labels: `[...]`, integers below `num_classes`; context:
+        `[..., D]` or `[..., H, W, D]`.
 
     Log-determinant, in nats:
         `log|det dz/dx| = -sum(log_scale)`.
@@ -42,6 +49,7 @@ class TopPrior(OnePass):
         channels: int,
         *,
         num_classes: int | None = None,
+        context_shape: ContextShape = None,
         learn_prior: bool = True,
         prior: EdgeConv | None = None,
         class_prior: ScaledLinear | None = None,
@@ -54,6 +62,7 @@ class TopPrior(OnePass):
         Args:
             channels: Channels of the event.
             num_classes: Number of labels; without it there are none.
+            context_shape: `[D]` or `[H, W, D]`, of a context; none when not given.
             learn_prior: Whether there is a prior shared by all classes.
             prior: The convolution that gives it. A new one when not given.
             class_prior: The map from a class to its own prior. A new one when not
@@ -68,8 +77,15 @@ class TopPrior(OnePass):
         parameters = dict(locals())
         check_positive_integer("channels", channels)
         with tf.name_scope(name) as name:
-            if learn_prior and prior is None:
-                prior = EdgeConv(0, 2 * channels, dtype=dtype, name="prior")
+            self._context_shape = check_context_shape(context_shape)
+            if (learn_prior or context_shape is not None) and prior is None:
+                prior = EdgeConv(
+                    0,
+                    2 * channels,
+                    context_shape=self._context_shape,
+                    dtype=dtype,
+                    name="prior",
+                )
             if num_classes is not None:
                 check_positive_integer("num_classes", num_classes)
                 if class_prior is None:
@@ -92,16 +108,25 @@ class TopPrior(OnePass):
             )
 
     def _mean_and_log_scale(
-        self, x: tf.Tensor, labels: tf.Tensor | None
+        self, x: tf.Tensor, labels: tf.Tensor | None, context: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Each `[H, W, C]`, or `[..., H, W, C]` with labels."""
+        """Each `[H, W, C]`, or `[..., H, W, C]` with labels or a context."""
         check_event(x, [None, None, self._channels], self.name)
+        labels = _as_labels(labels)
         self._check_labels(x, labels)
+        check_context(context, self._context_shape, self.name)
         height, width = tf.unstack(tf.shape(x)[-3:-1])
         if None not in x.shape[-3:-1]:
             height, width = x.shape[-3:-1]
         h = tf.zeros([height, width, 2 * self._channels], x.dtype)
-        if self.prior is not None:
+        if context is not None:
+            context = context_at(context, self._context_shape, x)
+            nothing = tf.zeros([tf.shape(context)[0], height, width, 0], x.dtype)
+            h += tf.reshape(
+                self.prior(nothing, context),
+                tf.concat([tf.shape(x)[:-1], [2 * self._channels]], axis=0),
+            )
+        elif self.prior is not None:
             h += self.prior(tf.zeros([1, height, width, 0], x.dtype))[0]
         if labels is not None:
             h_class = self.class_prior.of_class(labels)
@@ -139,18 +164,22 @@ class TopPrior(OnePass):
                 )
 
     def _inverse_and_log_det(
-        self, x: tf.Tensor, labels: tf.Tensor | None = None
+        self,
+        x: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        labels = _as_labels(labels)
-        mean, log_scale = self._mean_and_log_scale(x, labels)
+        mean, log_scale = self._mean_and_log_scale(x, labels, context)
         z = (x - mean) * tf.exp(-log_scale)
         return z, -tf.reduce_sum(log_scale, axis=[-3, -2, -1])
 
     def _forward_and_log_det(
-        self, z: tf.Tensor, labels: tf.Tensor | None = None
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        labels = _as_labels(labels)
-        mean, log_scale = self._mean_and_log_scale(z, labels)
+        mean, log_scale = self._mean_and_log_scale(z, labels, context)
         x = z * tf.exp(log_scale) + mean
         return x, tf.reduce_sum(log_scale, axis=[-3, -2, -1])
 

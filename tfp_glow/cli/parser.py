@@ -258,6 +258,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="sigmoid, openai/glow's, or bounded, so that samples do not explode",
     )
     model.add_argument(
+        "--dequantization",
+        choices=["uniform", "variational"],
+        help="variational: a small flow learns the noise (default: uniform)",
+    )
+    model.add_argument(
         "--dtype",
         choices=_PRECISIONS,
         help="mixed_bfloat16: coupling networks in bfloat16 (default: float32)",

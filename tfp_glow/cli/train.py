@@ -59,6 +59,7 @@ _MODEL_OPTIONS = (
     "coupling",
     "permutation",
     "scale",
+    "dequantization",
     "dtype",
     "memory",
     "weight_y",

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfp_glow._checks import check_positive_integer
 from tfp_glow.bijectors import Glow, GlowLevel, LUInvertibleConv
 from tfp_glow.glow_model import GlowModel
-from tfp_glow.networks import ScaledLinear
+from tfp_glow.layers import ScaledLinear
 from tfp_glow.openai.architecture import Architecture
 from tfp_glow.openai.checkpoint import SCOPE, Checkpoint
 
