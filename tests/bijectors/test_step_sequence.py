@@ -10,7 +10,7 @@ import tfp_glow as tfg
 from tfp_glow.bijectors import GlowLevel
 
 DIRECTIONS = ["inverse", "forward"]
-COUPLINGS = ["affine", "additive"]
+COUPLINGS = ["affine", "additive", "logistic_mixture"]
 
 
 def make_level(memory, *, unroll, dtype=tf.float64, **arguments):

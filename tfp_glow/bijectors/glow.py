@@ -93,7 +93,8 @@ class Glow(OnePass):
                 `2 ** num_levels`.
             num_steps: Steps of flow in each level, K in the paper.
             hidden_channels: Width of the paper's coupling network.
-            coupling: `"affine"` or `"additive"`.
+            coupling: `"affine"`, `"additive"` or `"logistic_mixture"`, Flow++'s, of 4
+                components: see `LogisticMixtureCoupling`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
             scale: What a network's output becomes where it scales: `"sigmoid"` is
                 openai/glow's; with `"bounded"` every logarithm of a coupling's scale is
@@ -129,8 +130,6 @@ class Glow(OnePass):
             name: Name of the bijector.
 
         Raises:
-            NotImplementedError: If `coupling` is `"logistic_mixture"`: not in this
-                version.
             TypeError: If a type is not one of floating-point numbers.
             ValueError: If `event_shape` is not divisible, a count is not a positive
                 integer, a name is unknown, or a network is found not to be a function
@@ -142,7 +141,7 @@ class Glow(OnePass):
         height, width, channels = check_event_shape(event_shape, num_levels)
         check_positive_integer("num_steps", num_steps)
         check_positive_integer("hidden_channels", hidden_channels)
-        _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
+        check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
         check_choice("memory", memory, MEMORY)
@@ -375,15 +374,3 @@ def check_event_shape(event_shape: Sequence[int], num_levels: int) -> tuple[int,
             "lower `num_levels`."
         )
     return height, width, channels
-
-
-def _check_available(
-    name: str, value: str, available: Sequence[str], later: Sequence[str]
-) -> None:
-    """Like `check_choice`, and says which choices this version lacks."""
-    if value in later:
-        raise NotImplementedError(
-            f"`{name}`={value!r} is not in this version. Choose one of "
-            f"{list(available)}."
-        )
-    check_choice(name, value, available)
