@@ -181,12 +181,6 @@ CASES: dict[str, Case] = {
     "logistic_mixture_coupling": Case(
         partial(coupling, LogisticMixtureCoupling, 4), (2, 3, 4)
     ),
-    "logistic_mixture_coupling-module": Case(
-        lambda dtype, seed: LogisticMixtureCoupling(
-            2, num_components=3, network=Dense(1, 11, dtype, seed), dtype=dtype
-        ),
-        (2, 2, 2),
-    ),
     "squeeze": Case(lambda dtype, seed: Squeeze(), (4, 2, 3)),
     "squeeze-3": Case(lambda dtype, seed: Squeeze(3), (3, 6, 1)),
     "top_prior": Case(lambda dtype, _: TopPrior(2, dtype=dtype), (3, 2, 2)),
@@ -217,7 +211,7 @@ CASES: dict[str, Case] = {
         partial(level, memory="reversible", unroll=True, coupling="additive"), (4, 4, 1)
     ),
     "level-logistic_mixture": Case(
-        partial(level, coupling="logistic_mixture", scale="bounded"), (4, 4, 1)
+        partial(level, coupling="logistic_mixture", num_steps=1), (4, 2, 1)
     ),
     "multi_scale": Case(users_levels, (4, 4, 1)),
     "multi_scale-priors": Case(users_priors, (4, 4, 1), 3, "top_prior"),

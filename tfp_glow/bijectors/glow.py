@@ -94,12 +94,13 @@ class Glow(OnePass):
             num_steps: Steps of flow in each level, K in the paper.
             hidden_channels: Width of the paper's coupling network.
             coupling: `"affine"`, `"additive"` or `"logistic_mixture"`, Flow++'s, of 4
-                components: see `LogisticMixtureCoupling`.
+                components, see `LogisticMixtureCoupling`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
             scale: What a network's output becomes where it scales: `"sigmoid"` is
                 openai/glow's; with `"bounded"` every logarithm of a coupling's scale is
                 within 0.25 of zero, and of a split prior's within 3, so that a deep
-                model's samples do not explode.
+                model's samples do not explode. Of a mixture coupling it is the scale
+                that follows the mixture.
             learn_top_prior: Whether the last latent's mean and scale are learned.
             num_classes: Number of labels on which the last latent's mean and scale
                 depend. Without it the model takes no labels.
@@ -193,6 +194,7 @@ class Glow(OnePass):
                 chain.level_shapes,
                 num_steps=num_steps,
                 hidden_channels=hidden_channels,
+                outputs_per_changed=COUPLINGS[coupling][1],
                 dtype=dtype,
                 network_dtype=network_dtype,
             )
