@@ -50,6 +50,7 @@ def assert_finite(found: list[tf.Tensor | None]) -> None:
     [
         {"num_levels": 2},
         {"coupling": "additive", "permutation": "shuffle", "num_classes": 3},
+        {"coupling": "logistic_mixture"},
         {
             "permutation": "reverse",
             "learn_top_prior": False,
@@ -57,7 +58,7 @@ def assert_finite(found: list[tf.Tensor | None]) -> None:
             "num_bits": 5,
         },
     ],
-    ids=["paper", "additive_classes", "users_networks"],
+    ids=["paper", "additive_classes", "mixture", "users_networks"],
 )
 def test_training_from_the_start_to_ten_steps(arguments):
     keras.utils.set_random_seed(0)

@@ -17,6 +17,7 @@ from tfp_glow.bijectors import (
     GlowAffineCoupling,
     GlowLevel,
     GlowStep,
+    LogisticMixtureCoupling,
     LUInvertibleConv,
     MultiScaleChain,
     Squeeze,
@@ -190,6 +191,9 @@ CASES: dict[str, Case] = {
         ),
         (2, 2, 4),
     ),
+    "logistic_mixture_coupling": Case(
+        partial(coupling, LogisticMixtureCoupling, 4), (2, 3, 4)
+    ),
     "squeeze": Case(lambda dtype, seed: Squeeze(), (4, 2, 3)),
     "squeeze-3": Case(lambda dtype, seed: Squeeze(3), (3, 6, 1)),
     "top_prior": Case(lambda dtype, _: TopPrior(2, dtype=dtype), (3, 2, 2)),
@@ -218,6 +222,9 @@ CASES: dict[str, Case] = {
     "level-reversible": Case(partial(level, memory="reversible"), (4, 4, 1)),
     "level-reversible_unrolled": Case(
         partial(level, memory="reversible", unroll=True, coupling="additive"), (4, 4, 1)
+    ),
+    "level-logistic_mixture": Case(
+        partial(level, coupling="logistic_mixture", num_steps=1), (4, 2, 1)
     ),
     "multi_scale": Case(users_levels, (4, 4, 1)),
     "multi_scale-priors": Case(users_priors, (4, 4, 1), 3, part="top_prior"),

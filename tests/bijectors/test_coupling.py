@@ -1,4 +1,4 @@
-"""What the two couplings share."""
+"""What the couplings share."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,13 @@ from cases import perturb
 
 import tfp_glow as tfg
 
-each_coupling = pytest.mark.parametrize(
-    "cls", [tfg.GlowAffineCoupling, tfg.GlowAdditiveCoupling]
-)
+# Network outputs for each channel that changes.
+OUTPUTS = {
+    tfg.GlowAffineCoupling: 2,
+    tfg.GlowAdditiveCoupling: 1,
+    tfg.LogisticMixtureCoupling: 2 + 3 * 4,
+}
+each_coupling = pytest.mark.parametrize("cls", OUTPUTS)
 
 
 def random_images(*shape):
@@ -32,7 +36,7 @@ def test_second_half_does_not_reach_the_network(cls):
 
     def network(x):
         received.append(x)
-        return tf.concat([x] * (2 if cls is tfg.GlowAffineCoupling else 1), axis=-1)
+        return tf.concat([x] * OUTPUTS[cls], axis=-1)
 
     bijector = cls(4, network=network, dtype=tf.float64)
     x = random_images(2, 4, 3, 4)
@@ -47,7 +51,7 @@ def test_network_gets_images_of_rank_4_in_the_coupling_s_type(cls):
 
     def network(x):
         shapes.append((x.shape.as_list(), x.dtype))
-        return tf.concat([x] * (2 if cls is tfg.GlowAffineCoupling else 1), axis=-1)
+        return tf.concat([x] * OUTPUTS[cls], axis=-1)
 
     bijector = cls(2, network=network, dtype=tf.float64)
     shapes.clear()
@@ -60,7 +64,7 @@ def test_network_gets_images_of_rank_4_in_the_coupling_s_type(cls):
 def test_bfloat16_network_leaves_the_flow_in_float32(cls):
     def network(x):
         y = tf.cast(x, tf.bfloat16)
-        return tf.concat([y] * (2 if cls is tfg.GlowAffineCoupling else 1), axis=-1)
+        return tf.concat([y] * OUTPUTS[cls], axis=-1)
 
     bijector = cls(2, network=network)
     x = tf.ones([2, 4, 3, 2])
@@ -100,10 +104,9 @@ def test_rejects_input_of_other_channels(cls):
             direction(tf.zeros([2, 3, 3, 6]))
 
 
-@pytest.mark.parametrize(
-    ("cls", "wanted"), [(tfg.GlowAffineCoupling, 4), (tfg.GlowAdditiveCoupling, 2)]
-)
-def test_rejects_a_network_with_other_channels(cls, wanted):
+@each_coupling
+def test_rejects_a_network_with_other_channels(cls):
+    wanted = 2 * OUTPUTS[cls]
     message = rf"must return {wanted} channels.* \[2, 8, 8, 2\]\. Received: .*8, 3\]"
     with pytest.raises(ValueError, match=message):
         cls(4, network=lambda x: tf.concat([x, x[..., :1]], axis=-1))

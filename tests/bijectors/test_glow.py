@@ -194,11 +194,6 @@ def test_rejects_labels(num_classes, kwargs, message, direction):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (
-            {"coupling": "logistic_mixture"},
-            NotImplementedError,
-            r"`coupling`='logistic_mixture' is not.*\['affine', 'additive'\]",
-        ),
         ({"coupling": "Afine"}, ValueError, r"`coupling`.*Did you mean 'affine'\?"),
         (
             {"permutation": "inverse"},

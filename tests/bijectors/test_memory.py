@@ -43,6 +43,17 @@ def test_estimate_grows_with_what_is_stored():
     two_levels = [(8, 8, 12), (4, 4, 24)]
     more = memory.stored_bytes_per_image(two_levels, network_dtype=tf.float32, **kwargs)
     assert full < more < 2 * full
+    mixture = memory.stored_bytes_per_image(
+        [(8, 8, 12)], network_dtype=tf.float32, outputs_per_changed=14, **kwargs
+    )
+    assert mixture - full == 64 * 3 * 60 * 12 * 4
+
+
+def test_estimate_knows_of_the_coupling(device):
+    glow = small(coupling="additive")
+    assert glow.choose_memory(10) == "stored"
+    glow = small(coupling="logistic_mixture")
+    assert glow.choose_memory(10) == "reversible"
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_cache_returns_the_very_input(named):
         "affine_coupling",
         "affine_coupling-keras",
         "additive_coupling",
+        "logistic_mixture_coupling",
         "squeeze",
         "top_prior-classes",
         "step",

@@ -116,6 +116,7 @@ def test_seed_that_cannot_be(capsys):
         (["--dataset=digitz"], "Did you mean 'digits'?"),
         (["--dataset=digits", "--preset=smal"], "Did you mean 'small'?"),
         (["--dataset=digits", "--coupling=afine"], "Did you mean 'affine'?"),
+        (["--dataset=digits", "--coupling=mixture"], "mean 'logistic_mixture'?"),
         (["--dataset=digits", "--scale=bound"], "Did you mean 'bounded'?"),
         (["--dataset=digits", "--weight-y=0.1"], "add --conditional"),
         (["--dataset=digits", "--num-levels=4"], "divisible by 16"),

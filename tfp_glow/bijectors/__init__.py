@@ -10,6 +10,7 @@ from tfp_glow.bijectors.glow_affine_coupling import (
 from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.glow_step import GlowStep
 from tfp_glow.bijectors.initialize import initialize, is_initialized
+from tfp_glow.bijectors.logistic_mixture_coupling import LogisticMixtureCoupling
 from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
 from tfp_glow.bijectors.squeeze import Squeeze
@@ -23,6 +24,7 @@ __all__ = [
     "GlowLevel",
     "GlowStep",
     "LUInvertibleConv",
+    "LogisticMixtureCoupling",
     "MultiScaleChain",
     "Squeeze",
     "TopPrior",

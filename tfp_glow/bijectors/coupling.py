@@ -99,22 +99,21 @@ class Coupling(OnePass):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         raise NotImplementedError
 
-    def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
+    def _log_scale(self, z_b: tf.Tensor, network_output: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
-    def log_scale(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
-        """Logarithm of the scale of each number that changes.
+    def log_scale(self, z: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
+        """Logarithm of the scale of each number that changes: of its `dz/dx`.
 
         Args:
-            x: Input of `inverse` or of `forward`: the half that counts is in both the
-                same. `[..., H, W, channels]`.
-            context: What `inverse` or `forward` was given.
+            z: Input of `forward`, `[..., H, W, channels]`.
+            context: What `forward` is given besides.
 
         Returns:
             `[..., H, W, channels / 2]`.
         """
-        x_a, _ = tf.split(x, 2, axis=-1)
-        return self._log_scale(self._evaluate_network(x_a, context))
+        z_a, z_b = tf.split(z, 2, axis=-1)
+        return self._log_scale(z_b, self._evaluate_network(z_a, context))
 
     def _inverse_and_log_det(
         self, x: tf.Tensor, context: tf.Tensor | None = None

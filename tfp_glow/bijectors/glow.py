@@ -102,12 +102,14 @@ class Glow(OnePass):
                 `2 ** num_levels`.
             num_steps: Steps of flow in each level, K in the paper.
             hidden_channels: Width of the paper's coupling network.
-            coupling: `"affine"` or `"additive"`.
+            coupling: `"affine"`, `"additive"` or `"logistic_mixture"`, Flow++'s, of 4
+                components, see `LogisticMixtureCoupling`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
             scale: What a network's output becomes where it scales: `"sigmoid"` is
                 openai/glow's; with `"bounded"` every logarithm of a coupling's scale is
                 within 0.25 of zero, and of a split prior's within 3, so that a deep
-                model's samples do not explode.
+                model's samples do not explode. Of a mixture coupling it is the scale
+                that follows the mixture.
             learn_top_prior: Whether the last latent's mean and scale are learned.
             num_classes: Number of labels on which the last latent's mean and scale
                 depend. Without it the model takes no labels.
@@ -142,8 +144,6 @@ class Glow(OnePass):
             name: Name of the bijector.
 
         Raises:
-            NotImplementedError: If `coupling` is `"logistic_mixture"`: not in this
-                version.
             TypeError: If a type is not one of floating-point numbers.
             ValueError: If `event_shape` is not divisible, a count is not a positive
                 integer, a name is unknown, or a network is found not to be a function
@@ -156,7 +156,7 @@ class Glow(OnePass):
         context_shape = check_context_shape(context_shape, (height, width))
         check_positive_integer("num_steps", num_steps)
         check_positive_integer("hidden_channels", hidden_channels)
-        _check_available("coupling", coupling, COUPLINGS, ["logistic_mixture"])
+        check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
         check_choice("memory", memory, MEMORY)
@@ -212,6 +212,7 @@ class Glow(OnePass):
                 chain.level_shapes,
                 num_steps=num_steps,
                 hidden_channels=hidden_channels,
+                outputs_per_changed=COUPLINGS[coupling][1],
                 dtype=dtype,
                 network_dtype=network_dtype,
             )
@@ -376,15 +377,3 @@ class Glow(OnePass):
 
     def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
         return self.chain.forward_event_shape_tensor(z_shape)
-
-
-def _check_available(
-    name: str, value: str, available: Sequence[str], later: Sequence[str]
-) -> None:
-    """Like `check_choice`, and says which choices this version lacks."""
-    if value in later:
-        raise NotImplementedError(
-            f"`{name}`={value!r} is not in this version. Choose one of "
-            f"{list(available)}."
-        )
-    check_choice(name, value, available)

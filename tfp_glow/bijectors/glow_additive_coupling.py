@@ -80,8 +80,9 @@ class GlowAdditiveCoupling(Coupling):
                 name=name,
             )
 
-    def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
-        return tf.zeros_like(network_output)
+    def _log_scale(self, z_b: tf.Tensor, network_output: tf.Tensor) -> tf.Tensor:
+        del network_output
+        return tf.zeros_like(z_b)
 
     def _transform_inverse(
         self, x_b: tf.Tensor, network_output: tf.Tensor

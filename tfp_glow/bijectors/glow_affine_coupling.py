@@ -102,16 +102,14 @@ class GlowAffineCoupling(Coupling):
                 name=name,
             )
 
-    def _log_scale(self, network_output: tf.Tensor) -> tf.Tensor:
-        _, raw = tf.split(network_output, 2, axis=-1)
-        return self._log_scale_fn(raw)
+    def _log_scale(self, z_b: tf.Tensor, network_output: tf.Tensor) -> tf.Tensor:
+        return self._shift_and_log_scale(network_output, z_b.dtype)[1]
 
     def _shift_and_log_scale(
         self, network_output: tf.Tensor, dtype: tf.DType
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        shift, _ = tf.split(network_output, 2, axis=-1)
-        log_scale = self._log_scale(network_output)
-        return tf.cast(shift, dtype), tf.cast(log_scale, dtype)
+        shift, raw = tf.split(network_output, 2, axis=-1)
+        return tf.cast(shift, dtype), tf.cast(self._log_scale_fn(raw), dtype)
 
     def _transform_inverse(
         self, x_b: tf.Tensor, network_output: tf.Tensor

@@ -115,9 +115,10 @@ class GlowLevel(OnePass):
             channels: Channels of the image, before the squeeze.
             num_steps: Steps of flow, K in the paper.
             hidden_channels: Width of the paper's coupling network.
-            coupling: `"affine"` or `"additive"`.
+            coupling: `"affine"`, `"additive"` or `"logistic_mixture"`.
             permutation: `"invertible_conv"`, `"shuffle"` or `"reverse"`.
-            scale: Of affine couplings: `"sigmoid"`, openai/glow's, or `"bounded"`.
+            scale: Of affine and mixture couplings: `"sigmoid"`, openai/glow's, or
+                `"bounded"`.
             memory: `"stored"` or `"reversible"`, see `Glow`.
             unroll: Whether the steps follow one another in the graph, or run as one
                 loop, see `Glow`.

@@ -28,18 +28,22 @@ def stored_bytes_per_image(
     *,
     num_steps: int,
     hidden_channels: int,
+    outputs_per_changed: int = 2,
     dtype: tf.DType,
     network_dtype: tf.DType,
 ) -> int:
     """Roughly what `memory="stored"` keeps of an image for the backward pass.
 
     In each step that is two hidden layers of the coupling network, and about six
-    tensors of the size of the image. Of a user's networks nothing is known.
+    tensors of the size of the image; for each number more than two that the network
+    returns for a number that changes, about five more. Of a user's networks nothing is
+    known.
 
     Args:
         level_shapes: `(H, W, C)` of the image in the steps of each level.
         num_steps: Steps of a level.
         hidden_channels: Width of the coupling networks.
+        outputs_per_changed: Network outputs for each channel that changes.
         dtype: Of the image.
         network_dtype: Of the hidden layers.
 
@@ -56,11 +60,15 @@ def stored_bytes_per_image(
         ... )
         2244608
     """
+    num_tensors = 6 + 5 * max(outputs_per_changed - 2, 0)
     return sum(
         height
         * width
         * num_steps
-        * (2 * hidden_channels * network_dtype.size + 6 * channels * dtype.size)
+        * (
+            2 * hidden_channels * network_dtype.size
+            + num_tensors * channels * dtype.size
+        )
         for height, width, channels in level_shapes
     )
 

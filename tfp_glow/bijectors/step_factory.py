@@ -18,6 +18,10 @@ from tfp_glow.bijectors.glow_affine_coupling import (
 )
 from tfp_glow.bijectors.glow_step import GlowStep
 from tfp_glow.bijectors.initialize import initialize_bijector
+from tfp_glow.bijectors.logistic_mixture_coupling import (
+    LogisticMixtureCoupling,
+    num_outputs,
+)
 from tfp_glow.bijectors.lu_invertible_conv import LUInvertibleConv
 from tfp_glow.context import ContextShape
 from tfp_glow.networks import (
@@ -31,7 +35,11 @@ tfb = tfp.bijectors
 __all__ = ["COUPLINGS", "NOT_TRAINED", "PERMUTATIONS", "SCALES", "StepFactory"]
 
 # name: (bijector, network outputs for each channel that changes)
-COUPLINGS = {"affine": (GlowAffineCoupling, 2), "additive": (GlowAdditiveCoupling, 1)}
+COUPLINGS = {
+    "affine": (GlowAffineCoupling, 2),
+    "additive": (GlowAdditiveCoupling, 1),
+    "logistic_mixture": (LogisticMixtureCoupling, num_outputs()),
+}
 SCALES = {"sigmoid": sigmoid_log_scale, "bounded": bounded_log_scale}
 PERMUTATIONS = ("invertible_conv", "shuffle", "reverse")
 
@@ -49,7 +57,7 @@ class StepFactory:
         channels: Channels of the steps.
         coupling: A name in `COUPLINGS`.
         permutation: A name in `PERMUTATIONS`.
-        scale: A name in `SCALES`, for affine couplings.
+        scale: A name in `SCALES`, for couplings that scale.
         networks: Coupling networks with variables of their own, one a step; None where
             a network's parameters are among the step's.
         context_shape: `[D]` or `[H, W, D]`, of the networks' context; or None.
@@ -151,7 +159,7 @@ class StepFactory:
             "context_shape": self.context_shape,
             "dtype": self.dtype,
         }
-        if self.coupling == "affine":
+        if self.coupling != "additive":
             kwargs["log_scale_fn"] = SCALES[self.scale]
         return make_coupling(self.channels, **kwargs)
 

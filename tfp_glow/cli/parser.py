@@ -248,7 +248,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--hidden-channels", type=int, metavar="N", help="width of coupling networks"
     )
-    model.add_argument("--coupling", metavar="NAME", help="affine or additive")
+    model.add_argument(
+        "--coupling", metavar="NAME", help="affine, additive or logistic_mixture"
+    )
     model.add_argument(
         "--permutation", metavar="NAME", help="invertible_conv, shuffle or reverse"
     )
