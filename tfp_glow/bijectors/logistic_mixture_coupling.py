@@ -203,10 +203,11 @@ def _invert_logit_cdf(y: tf.Tensor, mixture: _Mixture) -> tf.Tensor:
     x = (low + high) / 2
     # Steps of Newton's method from a root do not move it, and give it derivatives: the
     # first step the first, as the implicit function theorem does, the next step up to
-    # the third. In a gap of the mixture a reciprocal slope may be beyond all numbers.
+    # the third. (Slopes are not too small for it: in a gap of the mixture, where the
+    # logit is constant to rounding, the halving ends at the gap's edge.)
     for _ in range(2):
         logit, log_slope = _logit_cdf(x, mixture)
         residual = logit - y
         residual -= tf.stop_gradient(residual)
-        x -= residual * tf.exp(-tf.maximum(log_slope, -80.0))
+        x -= residual * tf.exp(-log_slope)
     return x
