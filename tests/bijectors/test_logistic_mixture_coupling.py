@@ -146,7 +146,7 @@ def test_in_a_gap_between_components_all_is_finite(dtype):
     bijector = constant(
         [0.0, 0.0, 0.0, 0.0, -49.5, 49.5, -100.0, -100.0], dtype, name="gap"
     )
-    z = row([0.0, 1e-3, 1.0], dtype)
+    z = row([0.0, 1e-12, -1e-6, 1e-3, 1.0], dtype)
     with tf.GradientTape() as tape:
         tape.watch(z)
         x = bijector.forward(z)

