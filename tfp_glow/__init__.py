@@ -12,7 +12,12 @@ from tfp_glow.bijectors import (
     Squeeze,
     initialize,
 )
-from tfp_glow.callbacks import InvertibilityMonitor
+from tfp_glow.callbacks import (
+    DivergenceGuard,
+    EvaluateAverage,
+    InvertibilityMonitor,
+    averaged_weights,
+)
 from tfp_glow.dequantization import bits_per_dim, dequantize, quantize
 from tfp_glow.distributions import glow_distribution
 from tfp_glow.flow_model import FlowModel
@@ -24,6 +29,8 @@ from tfp_glow.version import __version__
 __all__ = [
     "ActNormBijector",
     "Adamax",
+    "DivergenceGuard",
+    "EvaluateAverage",
     "FlowModel",
     "Glow",
     "GlowAdditiveCoupling",
@@ -34,6 +41,7 @@ __all__ = [
     "MultiScaleChain",
     "Squeeze",
     "__version__",
+    "averaged_weights",
     "bits_per_dim",
     "check_invertibility",
     "data",

@@ -166,3 +166,13 @@ def test_learning_rate_rises_and_falls(warmup_steps, peak):
     assert rates[0] == pytest.approx(0.0 if peak else settings.learning_rate)
     assert rates[-1] == pytest.approx(0.0, abs=1e-8)
     assert rates[-2] > 0
+
+
+def test_constant_learning_rate_rises_and_stays():
+    settings = dataclasses.replace(SETTINGS, warmup_steps=10, decay="constant")
+    optimizer = make_optimizer(settings, total_steps=100)
+    rates = []
+    for step in (0, 5, 10, 50, 99):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate) / settings.learning_rate)
+    np.testing.assert_allclose(rates, [0, 0.5, 1, 1, 1], atol=1e-6)

@@ -241,6 +241,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--epochs", type=_positive_integer, metavar="N")
     training.add_argument("--batch-size", type=_positive_integer, metavar="N")
     training.add_argument("--learning-rate", type=_positive_number, metavar="X")
+    training.add_argument(
+        "--decay",
+        choices=["cosine", "constant"],
+        help="what becomes of the learning rate after the warm-up",
+    )
+    training.add_argument(
+        "--clip-norm",
+        type=_positive_number,
+        metavar="X",
+        help="largest norm of the gradient of all weights together; history.csv has "
+        "its mean, gradient_norm",
+    )
 
     model = parser.add_argument_group("model, instead of the preset's")
     model.add_argument("--num-levels", type=int, metavar="N")

@@ -10,7 +10,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tfp_glow._checks import check_choice
 from tfp_glow.adamax import Adamax
+from tfp_glow.callbacks import EvaluateAverage, averaged_weights
 from tfp_glow.cli.run_folder import save_model
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.presets import Preset
@@ -21,7 +23,7 @@ _SECONDS_BETWEEN_SAVES = 60
 
 
 def make_optimizer(settings: Preset, total_steps: int) -> keras.optimizers.Optimizer:
-    """Adamax with warm-up, cosine decay to zero and a moving average of the weights.
+    """Adamax with warm-up, decay and a moving average of the weights.
 
     Args:
         settings: Its numbers.
@@ -29,19 +31,26 @@ def make_optimizer(settings: Preset, total_steps: int) -> keras.optimizers.Optim
 
     Returns:
         The optimizer.
+
+    Raises:
+        ValueError: If the decay is of a kind that there is not.
     """
+    check_choice("decay", settings.decay, ["cosine", "constant"])
     warmup_steps = min(settings.warmup_steps, total_steps // 2)
-    decay = {"decay_steps": total_steps - warmup_steps}
+    schedule = {
+        "decay_steps": total_steps - warmup_steps,
+        "initial_learning_rate": settings.learning_rate,
+        # What it falls to, as a part of what it fell from.
+        "alpha": 0.0 if settings.decay == "cosine" else 1.0,
+    }
     if warmup_steps:
-        decay |= {
+        schedule |= {
             "initial_learning_rate": 0.0,
             "warmup_target": settings.learning_rate,
             "warmup_steps": warmup_steps,
         }
-    else:
-        decay["initial_learning_rate"] = settings.learning_rate
     return Adamax(
-        keras.optimizers.schedules.CosineDecay(**decay),
+        keras.optimizers.schedules.CosineDecay(**schedule),
         weight_decay=settings.weight_decay or None,  # Zero would cost a pass over them.
         use_ema=True,
         ema_momentum=settings.ema_momentum,
@@ -83,7 +92,8 @@ class KeepBest(keras.callbacks.Callback):
         elif bits < self.best_bits_per_dim:
             if self.model_of_best is None:
                 self.model_of_best = GlowModel.from_config(self.model.get_config())
-            self.model_of_best.set_weights(self.model.get_weights())
+            with averaged_weights(self.model):
+                self.model_of_best.set_weights(self.model.get_weights())
             self.best_epoch, self.best_bits_per_dim = epoch + 1, bits
             self._is_saved = False
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
@@ -128,12 +138,11 @@ def fit_best(
         ValueError: If bits/dim were not a finite number in the first epoch already.
     """
     total_steps = settings.epochs * int(train.cardinality())
-    model.compile(make_optimizer(settings, total_steps))
+    model.compile(make_optimizer(settings, total_steps), clip_norm=settings.clip_norm)
     best = KeepBest(folder / "model.keras")
     callbacks = [
         keras.callbacks.LambdaCallback(on_train_begin=lambda logs: on_start()),
-        # From here to the end of the list an epoch ends with the average in place.
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        EvaluateAverage(validation),
         best,
         keras.callbacks.CSVLogger(folder / "history.csv"),
         keras.callbacks.TensorBoard(folder / "logs", write_graph=False),

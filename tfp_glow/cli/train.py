@@ -41,13 +41,15 @@ __all__ = ["run"]
 _TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NUM_SHOWN = 25
 
-_TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
+_TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate", "decay", "clip_norm")
 _RECIPE = (
     "batch_size",
     "epochs",
     "learning_rate",
+    "decay",
     "warmup_steps",
     "weight_decay",
+    "clip_norm",
     "ema_momentum",
     "max_shift",
     "flips",

@@ -1,0 +1,93 @@
+"""Where in a model a variable belongs, and how large what passes there is."""
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from tfp_glow._probed_glow import ProbedGlow
+from tfp_glow.dequantization import bin_centers
+from tfp_glow.flow_model import FlowModel
+from tfp_glow.glow_model import GlowModel
+
+__all__ = ["Place", "largest_activations", "places"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A variable, or what a step of a Glow has of one.
+
+    Attributes:
+        part: `"level 1, step 17"`, `"level 0, split"`, `"top prior"`, or nothing.
+        name: Name of the variable there, such as `"network/kernel_3"`.
+        index: Its number among the trainable variables.
+        step: The step's number along its first axis, or `...` for all of it.
+    """
+
+    part: str
+    name: str
+    index: int
+    step: object = ...
+
+    def __str__(self) -> str:
+        """Both names."""
+        return f"{self.part}, {self.name}" if self.part else self.name
+
+
+def places(model: FlowModel) -> list[Place]:
+    """All places of a model's trainable variables, those nearest the image first."""
+    variables = [variable.value for variable in model.trainable_variables]
+    index_of = {id(variable): i for i, variable in enumerate(variables)}
+    found = _glow_places(model, index_of) if isinstance(model, GlowModel) else []
+    known = {place.index for place in found}
+    rest = [
+        Place("", variable.name.split(":")[0], i)
+        for i, variable in enumerate(variables)
+        if i not in known
+    ]
+    return [*found, *rest]
+
+
+def _glow_places(model: GlowModel, index_of: dict[int, int]) -> list[Place]:
+    found = []
+
+    def add(part: str, owner: str, variables: list[tf.Variable]) -> None:
+        for variable in variables:
+            name = variable.name.split(":")[0].split(f"{owner}/")[-1]
+            if id(variable) in index_of:
+                found.append(Place(part, name, index_of[id(variable)]))
+
+    chain = model.glow.chain
+    for i, level in enumerate(model.glow.levels):
+        for k in range(level.num_steps):
+            part = f"level {i}, step {k}"
+            found += [
+                Place(part, name, index_of[id(variable)], k)
+                for name, variable in level.stacked.items()
+                if id(variable) in index_of
+            ]
+            if level.networks is not None:
+                add(part, part, level.networks[k].trainable_variables)
+        if i < len(chain.split_priors):
+            prior = chain.split_priors[i]
+            add(f"level {i}, split", prior.name, prior.trainable_variables)
+    if chain.top_prior is not None:
+        add("top prior", chain.top_prior.name, chain.top_prior.trainable_variables)
+    return found
+
+
+def largest_activations(model: FlowModel) -> dict[str, float]:
+    """Largest absolute value that comes out of each part for `fit`'s first batch.
+
+    Returns:
+        The values by the names of the parts, in the order in which an image is encoded;
+        none for a model that is no `GlowModel`.
+    """
+    if not isinstance(model, GlowModel) or model.first_batch is None:
+        return {}
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(model.first_batch)
+    x = bin_centers(images, model.num_bits, dtype=model.glow.dtype)
+    probed = ProbedGlow(model.glow)
+    values = probed.encode(tf.identity(x), labels).numpy()
+    names = [part.name for part in probed.parts]
+    return dict(zip(names, map(float, values), strict=True))
