@@ -18,6 +18,7 @@ ORDER = [
     "adamax",
     "_suggest",
     "_checks",
+    "_files",
     "dequantization",
     "data",
     "convolution",

@@ -16,6 +16,7 @@ from tfp_glow.callbacks import (
     DivergenceGuard,
     EvaluateAverage,
     InvertibilityMonitor,
+    TrainingState,
     averaged_weights,
 )
 from tfp_glow.dequantization import bits_per_dim, dequantize, quantize
@@ -40,6 +41,7 @@ __all__ = [
     "LUInvertibleConv",
     "MultiScaleChain",
     "Squeeze",
+    "TrainingState",
     "__version__",
     "averaged_weights",
     "bits_per_dim",

@@ -186,7 +186,8 @@ class FlowModel(keras.Model):
             **kwargs: What `keras.Model.compile` takes besides.
 
         Raises:
-            ValueError: If a `loss` or metrics are given, or `clip_norm` is not positive.
+            ValueError: If a `loss` or metrics are given, or `clip_norm` is no positive
+                number.
         """
         if clip_norm is not None:
             check_positive_number("clip_norm", clip_norm)

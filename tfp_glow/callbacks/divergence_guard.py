@@ -272,7 +272,7 @@ class DivergenceGuard(keras.callbacks.Callback):
             )
 
     def _learning_rate_factor(self) -> float:
-        """The number that a schedule is multiplied by; else the learning rate itself."""
+        """What a schedule is multiplied by; else the learning rate itself."""
         rate = self.model.optimizer._learning_rate
         return float(rate.factor if isinstance(rate, ScaledSchedule) else rate.numpy())
 

@@ -30,9 +30,9 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         >>> with averaged_weights(model):
         ...     samples = model.sample(4)
     """
-    optimizer = model.optimizer
+    optimizer = getattr(model, "optimizer", None)
     pairs = []
-    if optimizer.use_ema and int(optimizer.iterations):
+    if optimizer is not None and optimizer.use_ema and int(optimizer.iterations):
         averages = optimizer._model_variables_moving_average
         pairs = list(zip(optimizer._trainable_variables, averages, strict=True))
     _swap(pairs)
