@@ -132,6 +132,12 @@ class DivergenceGuard(keras.callbacks.Callback):
                 "A `LossScaleOptimizer` skips steps of its own, and cannot be guarded. "
                 "Leave the guard or the scaling out."
             )
+        for variable in self.model.trainable_variables:
+            if not np.all(np.isfinite(variable.numpy())):
+                raise ValueError(
+                    f"The weights are not finite before the first step: {variable.name}"
+                    " is not. Does the first batch hold what is no number?"
+                )
         if self._guard is None:
             with self.model.distribute_strategy.scope():
                 self._guard = StepGuard(
