@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-import tfp_glow.cli.train  # before the forks, which then need not import
 from tfp_glow import GlowModel
 from tfp_glow.callbacks import TrainingState
 from tfp_glow.callbacks.training_state import read_position

@@ -17,7 +17,7 @@ __all__ = ["History"]
 class History(keras.callbacks.Callback):
     """Keeps the values of each epoch, writes them to a file and prints the main ones.
 
-    To what Keras logs it adds `learning_rate`, that of the epoch's last step, and
+    To what Keras logs it adds `learning_rate`, what the epoch ends with, and
     `images_per_second` of training.
 
     Attributes:
@@ -68,7 +68,7 @@ class History(keras.callbacks.Callback):
         logs["images_per_second"] = round(
             self._num_steps * self._batch_size / max(self._trained, 1e-6), 1
         )
-        self.rows.append({"epoch": epoch, **{k: float(v) for k, v in logs.items()}})
+        self.rows.append({"epoch": epoch, **logs})
         with replacing(self._file) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(self.columns))
             writer.writeheader()

@@ -23,6 +23,7 @@ from tfp_glow.callbacks import (
 from tfp_glow.callbacks.divergence_guard import TrainingDiverged
 from tfp_glow.callbacks.training_state import HasState
 from tfp_glow.cli.history import History
+from tfp_glow.cli.pictures import Pictures
 from tfp_glow.cli.run_folder import STATE, save_model
 from tfp_glow.cli.stop import StopOnSignal
 from tfp_glow.glow_model import GlowModel
@@ -217,6 +218,7 @@ def fit_best(
         EvaluateAverage(validation),
         *guard,
         best,
+        Pictures(folder / "logs", validation),
         history,
         keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
     ]
