@@ -128,7 +128,22 @@ def _show(axes: Axes, tiles: np.ndarray) -> None:
 
 
 def tile(images: np.ndarray, num_columns: int | None) -> np.ndarray:
-    """One RGB image of many, with lines between and around them."""
+    """One RGB image of many, with lines between and around them.
+
+    Args:
+        images: `uint8` `[N, H, W, C]`, `C` 1 or 3.
+        num_columns: Images in a row; about as many as rows when `None`.
+
+    Returns:
+        `uint8` `[rows * (H + 1) + 1, columns * (W + 1) + 1, 3]`.
+
+    Raises:
+        ValueError: If the shape or type is another.
+
+    Example:
+        >>> tile(np.zeros([6, 8, 8, 1], np.uint8), 3).shape
+        (19, 28, 3)
+    """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(

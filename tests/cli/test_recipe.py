@@ -13,7 +13,7 @@ from tfp_glow.presets import Preset
 
 SETTINGS = Preset("for tests", epochs=3, learning_rate=1e-2, ema_momentum=0.8)
 NUM_STEPS = 4
-PATHS = ["model.keras", "history.csv", "logs"]
+PATHS = ["model.keras", "history.csv", "logs", "state.npz"]
 
 
 def tiny_model():
@@ -58,7 +58,7 @@ class Recorder(keras.callbacks.Callback):
 @pytest.fixture
 def batches():
     images, _ = data.load_arrays("digits", "train", limit=32 * NUM_STEPS)
-    dataset = tf.data.Dataset.from_tensor_slices(images).batch(32)
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(32).repeat()
     return dataset, data.load("digits", "validation", batch_size=100)
 
 
@@ -77,12 +77,12 @@ def train(tmp_path, monkeypatch, batches):
         monkeypatch.setattr(GlowModel, "fit", fit_and_record)
         model = tiny_model()
         try:
-            best, history = fit_best(
-                model, *batches, settings, tmp_path, on_start=lambda: None
+            fitted = fit_best(
+                model, *batches, settings, tmp_path, steps_per_epoch=NUM_STEPS
             )
         except KeyboardInterrupt:
             return None, None, recorder
-        return best, history, recorder
+        return fitted.best, fitted.history, recorder
 
     return train
 

@@ -68,7 +68,9 @@ class History(keras.callbacks.Callback):
         logs["images_per_second"] = round(
             self._num_steps * self._batch_size / max(self._trained, 1e-6), 1
         )
-        self.rows.append({"epoch": epoch, **logs})
+        self.rows.append(
+            {"epoch": epoch, **{name: _plain(v) for name, v in logs.items()}}
+        )
         with replacing(self._file) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(self.columns))
             writer.writeheader()
@@ -98,3 +100,8 @@ class History(keras.callbacks.Callback):
             + f", gradient norm {logs['gradient_norm']:.3g}, "
             f"{logs['images_per_second']:,.0f} images/s, {left} left"
         )
+
+
+def _plain(value: float) -> float | int:
+    """As JSON takes it."""
+    return value if isinstance(value, int) else float(value)
