@@ -10,7 +10,7 @@ from tfp_glow.dequantization import bin_centers
 from tfp_glow.flow_model import FlowModel
 from tfp_glow.glow_model import GlowModel
 
-__all__ = ["Place", "largest_activations", "places"]
+__all__ = ["Activations", "Place", "places"]
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,29 @@ def _glow_places(model: GlowModel, index_of: dict[int, int]) -> list[Place]:
     return found
 
 
-def largest_activations(model: FlowModel) -> dict[str, float]:
-    """Largest absolute value that comes out of each part for `fit`'s first batch.
+class Activations:
+    """How large what comes out of each part is for the first batch of a `fit`."""
 
-    Returns:
-        The values by the names of the parts, in the order in which an image is encoded;
-        none for a model that is no `GlowModel`.
-    """
-    if not isinstance(model, GlowModel) or model.first_batch is None:
-        return {}
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(model.first_batch)
-    x = bin_centers(images, model.num_bits, dtype=model.glow.dtype)
-    probed = ProbedGlow(model.glow)
-    values = probed.encode(tf.identity(x), labels).numpy()
-    names = [part.name for part in probed.parts]
-    return dict(zip(names, map(float, values), strict=True))
+    def __init__(self, model: FlowModel) -> None:
+        """Takes the model, whose `fit` is running."""
+        self._probed = None
+        if isinstance(model, GlowModel):
+            images, self._labels, _ = keras.utils.unpack_x_y_sample_weight(
+                model.first_batch
+            )
+            self._x = bin_centers(images, model.num_bits, dtype=model.glow.dtype)
+            self._probed = ProbedGlow(model.glow)
+
+    def largest(self) -> dict[str, float]:
+        """Largest absolute values, with the weights as they are now.
+
+        Returns:
+            The values by the names of the parts, in the order in which an image is
+            encoded; none for a model that is no `GlowModel`.
+        """
+        if self._probed is None:
+            return {}
+        # Another tensor each time, for TFP keeps what came of the last one.
+        values = self._probed.encode(tf.identity(self._x), self._labels).numpy()
+        names = [part.name for part in self._probed.parts]
+        return dict(zip(names, map(float, values), strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import check_positive_integer, check_positive_number
-from tfp_glow._places import Place, largest_activations, places
+from tfp_glow._places import Activations, Place, places
 from tfp_glow.flow_model import FlowModel
 from tfp_glow.step_guard import StepGuard
 
@@ -68,7 +68,8 @@ class DivergenceGuard(keras.callbacks.Callback):
     batch had not been there. After several bad steps in a row, or a validation loss
     that is not finite, the weights are to blame: everything goes back to where it was
     before it went wrong, the learning rate is lowered, and a message names the part of
-    the model that went first. `fit` logs `num_skipped`, of the whole training.
+    the model that went first. `fit` logs `num_skipped` and
+    `num_rollbacks`, of the whole training.
 
     What to go back to is copied every `every_n_steps` good steps, and trusted after as
     many more: two copies of weights and slots are in the computer's memory.
@@ -148,6 +149,7 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._num_skipped = int(self._guard.num_skipped)
         self._num_good = int(self._guard.num_good)
         self._trusted = self._latest = self._copy()
+        self._activations: Activations | None = None  # made when it is needed
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, float] | None = None
@@ -166,14 +168,10 @@ class DivergenceGuard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Looks at the validation loss."""
         logs = {} if logs is None else logs
-        logs["num_skipped"] = self._num_skipped
         if not math.isfinite(logs.get("val_loss", 0.0)):
             self._roll_back("The validation loss is not finite")
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether the last step was a good one."""
-        return int(self._guard.num_bad) == 0
+        logs["num_skipped"] = self._num_skipped
+        logs["num_rollbacks"] = self._num_rollbacks
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs, as arrays; the copies of the weights are not in it."""
@@ -216,7 +214,9 @@ class DivergenceGuard(keras.callbacks.Callback):
         """Goes back to weights that were good, and lowers the learning rate."""
         self._num_rollbacks += 1
         bad_weights = [v.numpy() for v in self.model.trainable_variables]
-        bad = largest_activations(self.model)
+        if self._activations is None:
+            self._activations = Activations(self.model)
+        bad = self._activations.largest()
         learning_rate = self._learning_rate_factor()
         for variable, value in zip(self._variables(), self._trusted, strict=True):
             variable.assign(value)
@@ -236,7 +236,7 @@ class DivergenceGuard(keras.callbacks.Callback):
 
     def _first_to_go(self, bad: dict[str, float], bad_weights: list[np.ndarray]) -> str:
         """A sentence on the part that went first, now that weights are good again."""
-        good = largest_activations(self.model)
+        good = self._activations.largest()
         part = next(
             (p for p, v in bad.items() if not v < _GROWTH * max(1.0, good[p])), None
         )
