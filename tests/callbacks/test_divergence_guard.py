@@ -88,7 +88,7 @@ def test_weights_go_back_to_what_was_trusted_and_the_rate_is_lowered(capsys):
     """Good steps up to the fifth, then nothing but bad ones."""
     bad = [np.full_like(BATCHES[0], np.nan)] * 3
     guard = tfg.DivergenceGuard(every_n_steps=2, max_bad_steps=3, factor=0.25)
-    found, _, model = fit([*BATCHES[:5], *bad], guard, epochs=1)
+    found, history, model = fit([*BATCHES[:5], *bad], guard, epochs=1)
     # Copies are of steps 0, 2 and 4; the last but one is trusted.
     expected, _, _ = fit(BATCHES[:2], epochs=1)
     np.testing.assert_allclose(float(model.optimizer.learning_rate), 0.25e-2)
@@ -99,6 +99,7 @@ def test_weights_go_back_to_what_was_trusted_and_the_rate_is_lowered(capsys):
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
     printed = capsys.readouterr().out
+    assert history["num_rollbacks"] == [1]
     assert "3 bad steps in a row: back to the weights of step 2" in printed
     assert "times 0.25. The weights look as they did; it may be the data." in printed
 

@@ -147,10 +147,18 @@ def test_interrupted_training_loses_no_epoch(train, tmp_path):
 
 
 def test_training_that_diverges(train, tmp_path):
-    settings = dataclasses.replace(SETTINGS, learning_rate=1e30)
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, guard=False)
     with pytest.raises(ValueError, match="Training diverged.*Lower --learning-rate"):
         train(settings)
     assert not (tmp_path / "model.keras").exists()
+
+
+def test_training_that_a_guard_keeps_from_diverging(train, capsys):
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30)
+    best, history, _ = train(settings)
+    assert history["num_rollbacks"] == [1, 2, 3]
+    assert np.isfinite(best.best_bits_per_dim)
+    assert "First to go was level 0, step 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("warmup_steps", "peak"), [(0, 0), (10, 10), (1000, 50)])

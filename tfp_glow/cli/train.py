@@ -208,6 +208,7 @@ def _train(
             math.prod(variable.shape) for variable in model.trainable_variables
         ),
         "training_seconds": round(fitted.seconds, 1),
+        "num_rollbacks": int(fitted.history.get("num_rollbacks", [0])[-1]),
         "versions": _versions(),
     }
     write_json(arguments.output / "metrics.json", metrics)
