@@ -246,3 +246,38 @@ def test_initialize_forgets_what_was_cached():
     after = bijector.inverse(x)  # the very tensor
     np.testing.assert_allclose(tf.reduce_mean(after, 0), np.zeros(4), atol=1e-4)
     np.testing.assert_array_equal(before, x)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_norm_of_the_gradient_is_logged_and_clipped(jit_compile):
+    x = vectors(64)
+    rate = 1e-2
+
+    def fit(**options) -> tuple[list[np.ndarray], dict[str, list[float]]]:
+        model = tfg.FlowModel(vector_distribution())
+        tfg.initialize(model.distribution, x)
+        for variable in model.distribution.trainable_variables:
+            variable.assign_add(0.1 * tf.ones_like(variable))
+        before = [v.numpy() for v in model.distribution.trainable_variables]
+        model.compile(keras.optimizers.SGD(rate), jit_compile=jit_compile, **options)
+        history = model.fit(x, batch_size=64, validation_data=x, verbose=0).history
+        after = [v.numpy() for v in model.distribution.trainable_variables]
+        changes = [b - a for a, b in zip(after, before, strict=True)]
+        return changes, history
+
+    changes, history = fit()
+    norm = np.sqrt(sum(np.sum(np.square(c / rate)) for c in changes))
+    assert norm > 1
+    assert set(history) == {"loss", "gradient_norm", "val_loss"}
+    np.testing.assert_allclose(history["gradient_norm"], [norm], rtol=1e-3)
+    clipped, history = fit(clip_norm=norm / 4)
+    np.testing.assert_allclose(history["gradient_norm"], [norm], rtol=1e-3)
+    for one, other in zip(clipped, changes, strict=True):
+        np.testing.assert_allclose(one, other / 4, rtol=1e-3, atol=1e-5)
+    for one, other in zip(fit(clip_norm=2 * norm)[0], changes, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_rejects_a_norm_that_cannot_be():
+    with pytest.raises(ValueError, match="`clip_norm` must be.*Received: clip_norm=0"):
+        tfg.FlowModel(vector_distribution()).compile(clip_norm=0)

@@ -13,7 +13,13 @@ from tfp_glow.bijectors import (
     Squeeze,
     initialize,
 )
-from tfp_glow.callbacks import InvertibilityMonitor
+from tfp_glow.callbacks import (
+    DivergenceGuard,
+    EvaluateAverage,
+    InvertibilityMonitor,
+    TrainingState,
+    averaged_weights,
+)
 from tfp_glow.dequantization import bits_per_dim, dequantize, quantize
 from tfp_glow.distributions import glow_distribution
 from tfp_glow.flow_model import FlowModel
@@ -26,6 +32,8 @@ from tfp_glow.version import __version__
 __all__ = [
     "ActNormBijector",
     "Adamax",
+    "DivergenceGuard",
+    "EvaluateAverage",
     "FlowModel",
     "Glow",
     "GlowAdditiveCoupling",
@@ -36,8 +44,10 @@ __all__ = [
     "LogisticMixtureCoupling",
     "MultiScaleChain",
     "Squeeze",
+    "TrainingState",
     "VariationalDequantizer",
     "__version__",
+    "averaged_weights",
     "bits_per_dim",
     "check_invertibility",
     "data",

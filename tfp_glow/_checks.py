@@ -1,7 +1,8 @@
 """Checks of arguments that more than one file makes, and their messages."""
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from math import inf
+from numbers import Integral, Real
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -16,6 +17,14 @@ def check_positive_integer(name: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        )
+
+
+def check_positive_number(name: str, value: float) -> None:
+    """Raises `ValueError` unless `value` is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
+        raise ValueError(
+            f"`{name}` must be a positive, finite number. Received: {name}={value!r}."
         )
 
 

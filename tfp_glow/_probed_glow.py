@@ -117,6 +117,21 @@ class ProbedGlow:
         self.parts.append(ProbedPart(name, part, _Probe(), _Probe()))
         return self.parts[-1].bijector
 
+    def encode(self, x: tf.Tensor, condition: Condition) -> tf.Tensor:
+        """Continuous images to latents.
+
+        Args:
+            x: `[B, H, W, C]`.
+            condition: Labels and context, where the model has them.
+
+        Returns:
+            For each part the largest absolute value on its latent side, `[num_parts]`.
+        """
+        self._chain.inverse(x, **self._kwargs(condition))
+        found = [max_abs(part.latent_side.inverse_value) for part in self.parts]
+        self._forget()
+        return tf.stack(found)
+
     def encode_and_decode(
         self, x: tf.Tensor, condition: Condition
     ) -> tuple[tf.Tensor, tf.Tensor]:

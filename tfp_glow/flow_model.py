@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow._checks import check_positive_number
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
+from tfp_glow.step_guard import StepGuard
 
 tfd = tfp.distributions
 
@@ -59,6 +61,10 @@ class FlowModel(keras.Model):
         super().__init__(name=name, autocast=False, **kwargs)
         self.distribution = distribution
         self._add_variables(distribution.variables)
+        self.clip_norm: float | None = None
+        self.step_guard: StepGuard | None = None
+        self.first_batch: tuple | None = None  # of `fit`, while it runs
+        self._gradient_norm = keras.metrics.Mean(name="gradient_norm")
         self.built = True
 
     def _add_variables(self, variables: Iterable[tf.Variable]) -> None:
@@ -102,10 +108,68 @@ class FlowModel(keras.Model):
         num_replicas = self.distribute_strategy.num_replicas_in_sync
         return tf.reduce_sum(losses) / num_examples / num_replicas
 
+    def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
+        """One step of the optimizer; with a guard, none where it finds the step bad.
+
+        Logs `gradient_norm` besides: that of all variables together, summed over
+        replicas, before it is clipped.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        metrics = [v.value for metric in self.metrics for v in metric.variables]
+        before = [tf.identity(value) for value in metrics]
+        with tf.GradientTape() as tape:
+            y_pred = self(x)
+            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        gradients = [
+            None if gradient is None else tf.convert_to_tensor(gradient)
+            for gradient in tape.gradient(scaled_loss, self.trainable_variables)
+        ]
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        batch_size = tf.shape(tf.nest.flatten(y_pred)[0])[0]
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss * num_replicas, sample_weight=batch_size)
+        if num_replicas > 1:
+            loss, gradients = _sum_over_replicas(loss, gradients)
+        norm = _norm(gradients, loss.dtype) / self.optimizer.scale_loss(1.0)
+        self._gradient_norm.update_state(norm)
+        if self.step_guard is None:
+            self._apply(gradients, norm)
+        else:
+            self.step_guard.run(
+                self._apply, loss, norm, gradients, undo=(metrics, before)
+            )
+        return self.get_metrics_result()
+
+    def _apply(self, gradients: list[tf.Tensor | None], norm: tf.Tensor) -> None:
+        """Clips gradients that are summed over replicas, and applies them."""
+        # The optimizer sums once more, and cannot be told not to.
+        factor = 1 / self.distribute_strategy.num_replicas_in_sync
+        if self.clip_norm is not None:
+            factor *= tf.minimum(1.0, self.clip_norm / norm)
+        if self.clip_norm is not None or factor != 1:
+            gradients = [
+                None if g is None else g * tf.cast(factor, g.dtype) for g in gradients
+            ]
+        self.optimizer.apply(gradients, self.trainable_variables)
+
+    def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
+        """One step of Keras's own, without the norm of a gradient that is not there."""
+        logs = super().test_step(data)
+        return {name: value for name, value in logs.items() if name != "gradient_norm"}
+
+    def guard_steps(self, guard: StepGuard | None) -> None:
+        """Makes training steps ask a guard, or none; `DivergenceGuard` calls this."""
+        if guard is not self.step_guard:
+            self.step_guard = guard
+            self.make_train_function(force=True)  # It was traced for another one.
+
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adamax",
         *,
+        clip_norm: float | None = None,
         jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
@@ -114,13 +178,19 @@ class FlowModel(keras.Model):
         Args:
             optimizer: Name or instance; `tfg.Adamax` with learning rate 1e-3 when not
                 given, as in the paper.
+            clip_norm: Largest norm of the gradient, of all variables together and
+                summed over replicas; a longer one is shortened to it. Keras's
+                `global_clipnorm` would clip what each replica gives.
             jit_compile: Whether to use XLA. `"auto"` does where there is a GPU: on a
                 CPU its convolutions are several times slower.
             **kwargs: What `keras.Model.compile` takes besides.
 
         Raises:
-            ValueError: If a `loss` or metrics are given.
+            ValueError: If a `loss` or metrics are given, or `clip_norm` is no positive
+                number.
         """
+        if clip_norm is not None:
+            check_positive_number("clip_norm", clip_norm)
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(
@@ -133,6 +203,12 @@ class FlowModel(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False
+        self.clip_norm = clip_norm
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What `compile_from_config` needs."""
+        config = super().get_compile_config()
+        return config and {**config, "clip_norm": self.clip_norm}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores what `compile` was given, and the optimizer's variables."""
@@ -179,7 +255,13 @@ class FlowModel(keras.Model):
             # Keras would do so while it traces the first step, and trace it again.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        return super().fit(x, y, batch_size, *args, **kwargs)
+        self.first_batch = first
+        try:
+            return super().fit(x, y, batch_size, *args, **kwargs)
+        finally:
+            self.first_batch = None
+            if self.step_guard is not None:
+                self.step_guard = self.train_function = None
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -226,6 +308,23 @@ def _reject_targets(y: Any) -> None:
             "A `FlowModel` trains on x alone. Received: targets y as well. Pass x, or "
             "map the data set to x."
         )
+
+
+def _sum_over_replicas(
+    loss: tf.Tensor, gradients: list[tf.Tensor | None]
+) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+    """What all replicas together have, in each of them."""
+    known = [g for g in gradients if g is not None]
+    context = tf.distribute.get_replica_context()
+    loss, *known = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, *known])
+    known = iter(known)
+    return loss, [None if g is None else next(known) for g in gradients]
+
+
+def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:
+    """Norm of all gradients together."""
+    halves = [tf.nn.l2_loss(tf.cast(g, dtype)) for g in gradients if g is not None]
+    return tf.sqrt(2 * sum(halves, tf.zeros([], dtype)))
 
 
 def _check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:

@@ -220,7 +220,7 @@ class GlowModel(ImageFlow, FlowModel):
 
     def predict_step(self, data: tuple) -> tf.Tensor:
         """Log-probability of images, also of those that come with labels."""
-        y_pred = self(self._unpack(data)[0])
+        y_pred = self(self.unpack(data)[0])
         return y_pred if tf.is_tensor(y_pred) else y_pred[0]
 
     def fit(
@@ -231,11 +231,17 @@ class GlowModel(ImageFlow, FlowModel):
             check_labels(y, self.glow.num_classes)
         return super().fit(x, y, *args, **kwargs)
 
-    def _unpack(self, data: tuple) -> tuple[dict[str, tf.Tensor], tf.Tensor | None]:
+    def unpack(self, data: tuple) -> tuple[dict[str, tf.Tensor], tf.Tensor | None]:
         """Images, labels and context by their names, and the sample weights.
 
         Keras takes the pairs of a data set for `x` and `y`: with a context and no
         classes they are context and images.
+
+        Args:
+            data: A batch as Keras hands it out.
+
+        Raises:
+            ValueError: If x is not what the model takes.
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         names = ["images"]
@@ -255,7 +261,7 @@ class GlowModel(ImageFlow, FlowModel):
 
     def _with_noise(self, data: tuple, seed: int, counter: tf.Tensor) -> tuple:
         """Packs images, labels, context and a seed for `call`."""
-        inputs, sample_weight = self._unpack(data)
+        inputs, sample_weight = self.unpack(data)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = seed + 1_000_003 * tf.cast(replica, tf.int32)
         second = tf.cast(tf.convert_to_tensor(counter), tf.int32)
@@ -263,7 +269,7 @@ class GlowModel(ImageFlow, FlowModel):
         return inputs, None, sample_weight  # Keras's own packing drops the weights
 
     def _check_data(self, batch: tuple) -> None:
-        inputs, _ = self._unpack(batch)
+        inputs, _ = self.unpack(batch)
         images, _ = self._check(
             inputs["images"], inputs.get("labels"), inputs.get("context")
         )
@@ -276,7 +282,7 @@ class GlowModel(ImageFlow, FlowModel):
         return [self.distribution, *filter(None, [self.dequantizer])]
 
     def _initialize_from(self, batch: tuple) -> None:
-        inputs, _ = self._unpack(batch)
+        inputs, _ = self.unpack(batch)
         images, seed = tf.convert_to_tensor(inputs["images"]), as_seed(self._seed)
         if self.dequantizer is not None:
             self.dequantizer.initialize(images, seed)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["image_grid", "sample_sheet", "training_curves"]
+__all__ = ["image_grid", "sample_sheet", "tile", "training_curves"]
 
 _DPI = 100
 _TARGET_PIXELS = 800
@@ -37,7 +37,7 @@ def image_grid(images: np.ndarray, num_columns: int | None = None) -> Figure:
         >>> figure.axes[0].images[0].get_size()
         (19, 28)
     """
-    tiles = _tile(images, num_columns)
+    tiles = tile(images, num_columns)
     height, width = tiles.shape[:2]
     scale = max(1, _TARGET_PIXELS // max(height, width))
     # The hundredth of a pixel: matplotlib cuts off what is not whole.
@@ -79,7 +79,7 @@ def sample_sheet(
     )
     for i, (title, images) in enumerate(panels.items()):
         axes = figure.add_subplot(num_rows, num_columns, i + 1, title=title)
-        _show(axes, _tile(images, None))
+        _show(axes, tile(images, None))
     return figure
 
 
@@ -127,8 +127,23 @@ def _show(axes: Axes, tiles: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _tile(images: np.ndarray, num_columns: int | None) -> np.ndarray:
-    """One RGB image of many, with lines between and around them."""
+def tile(images: np.ndarray, num_columns: int | None) -> np.ndarray:
+    """One RGB image of many, with lines between and around them.
+
+    Args:
+        images: `uint8` `[N, H, W, C]`, `C` 1 or 3.
+        num_columns: Images in a row; about as many as rows when `None`.
+
+    Returns:
+        `uint8` `[rows * (H + 1) + 1, columns * (W + 1) + 1, 3]`.
+
+    Raises:
+        ValueError: If the shape or type is another.
+
+    Example:
+        >>> tile(np.zeros([6, 8, 8, 1], np.uint8), 3).shape
+        (19, 28, 3)
+    """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(

@@ -25,9 +25,12 @@ class Preset:
         batch_size: Images in a batch.
         epochs: Passes over the training images; the best on the validation images is
             kept.
-        learning_rate: Adamax's, after the warm-up and before its cosine decay.
+        learning_rate: Adamax's, after the warm-up and before its decay.
+        decay: `"cosine"`, to zero at the end, or `"constant"`.
         warmup_steps: Steps over which the learning rate rises from zero.
         weight_decay: Decoupled weight decay.
+        clip_norm: Largest norm of the gradient; any when `None`.
+        guard: Whether steps that would ruin the model are skipped, and weights go back.
         ema_momentum: Of the moving average of the weights that is evaluated and kept.
         max_shift: Pixels by which half of the training images are moved, at most.
         flips: Whether half of the training images are mirrored, left for right.
@@ -44,8 +47,11 @@ class Preset:
     batch_size: int = 64
     epochs: int = 50
     learning_rate: float = 1e-3
+    decay: str = "cosine"
     warmup_steps: int = 0
     weight_decay: float = 0.0
+    clip_norm: float | None = None
+    guard: bool = True
     ema_momentum: float = 0.99
     max_shift: int = 0
     flips: bool = False

@@ -13,7 +13,7 @@ from tfp_glow.presets import Preset
 
 SETTINGS = Preset("for tests", epochs=3, learning_rate=1e-2, ema_momentum=0.8)
 NUM_STEPS = 4
-PATHS = ["model.keras", "history.csv", "logs"]
+PATHS = ["model.keras", "history.csv", "logs", "state.npz"]
 
 
 def tiny_model():
@@ -58,7 +58,7 @@ class Recorder(keras.callbacks.Callback):
 @pytest.fixture
 def batches():
     images, _ = data.load_arrays("digits", "train", limit=32 * NUM_STEPS)
-    dataset = tf.data.Dataset.from_tensor_slices(images).batch(32)
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(32).repeat()
     return dataset, data.load("digits", "validation", batch_size=100)
 
 
@@ -77,12 +77,12 @@ def train(tmp_path, monkeypatch, batches):
         monkeypatch.setattr(GlowModel, "fit", fit_and_record)
         model = tiny_model()
         try:
-            best, history = fit_best(
-                model, *batches, settings, tmp_path, on_start=lambda: None
+            fitted = fit_best(
+                model, *batches, settings, tmp_path, steps_per_epoch=NUM_STEPS
             )
         except KeyboardInterrupt:
             return None, None, recorder
-        return best, history, recorder
+        return fitted.best, fitted.history, recorder
 
     return train
 
@@ -147,10 +147,18 @@ def test_interrupted_training_loses_no_epoch(train, tmp_path):
 
 
 def test_training_that_diverges(train, tmp_path):
-    settings = dataclasses.replace(SETTINGS, learning_rate=1e30)
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, guard=False)
     with pytest.raises(ValueError, match="Training diverged.*Lower --learning-rate"):
         train(settings)
     assert not (tmp_path / "model.keras").exists()
+
+
+def test_training_that_a_guard_keeps_from_diverging(train, capsys):
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30)
+    best, history, _ = train(settings)
+    assert history["num_rollbacks"] == [1, 2, 3]
+    assert np.isfinite(best.best_bits_per_dim)
+    assert "First to go was level 0, step 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("warmup_steps", "peak"), [(0, 0), (10, 10), (1000, 50)])
@@ -166,3 +174,13 @@ def test_learning_rate_rises_and_falls(warmup_steps, peak):
     assert rates[0] == pytest.approx(0.0 if peak else settings.learning_rate)
     assert rates[-1] == pytest.approx(0.0, abs=1e-8)
     assert rates[-2] > 0
+
+
+def test_constant_learning_rate_rises_and_stays():
+    settings = dataclasses.replace(SETTINGS, warmup_steps=10, decay="constant")
+    optimizer = make_optimizer(settings, total_steps=100)
+    rates = []
+    for step in (0, 5, 10, 50, 99):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate) / settings.learning_rate)
+    np.testing.assert_allclose(rates, [0, 0.5, 1, 1, 1], atol=1e-6)

@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 after an error, which is told in one message, or where
-        `check` found something wrong; 130 after Ctrl-C. With `TFP_GLOW_DEBUG` set, an
+        `check` found something wrong; 130 after Ctrl-C, 143 where SIGTERM stopped
+        a training. With `TFP_GLOW_DEBUG` set, an
         error is raised instead.
 
     Raises:
@@ -38,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         module = f"tfp_glow.cli.{parsed.command.replace('-', '_')}"
         status = importlib.import_module(module).run(parsed)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        return getattr(interrupt, "exit_status", _INTERRUPTED)
     except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
         if os.environ.get("TFP_GLOW_DEBUG"):
             raise

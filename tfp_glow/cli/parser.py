@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,6 +33,8 @@ class _Parser(argparse.ArgumentParser):
 
     commands: Collection[str] = ()
     """Names of the subcommands, where there are any."""
+    check: Callable[["_Parser", argparse.Namespace], None] | None = None
+    """Looks at what was parsed, and may call `error`."""
 
     def parse_known_args(
         self,
@@ -44,6 +46,8 @@ class _Parser(argparse.ArgumentParser):
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        if self.check is not None:
+            self.check(self, namespace)
         return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -206,15 +210,22 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     """Options of `train`; those that are not given are the preset's."""
+    parser.check = _check_train
     parser.add_argument(
         "--dataset",
-        required=True,
         metavar="NAME",
         help="digits, photos, folder:PATH for your own pictures, or a data set of "
         "TensorFlow Datasets",
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="RUN", help="run folder to write"
+        "--output", type=Path, metavar="RUN", help="run folder to write"
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a training that was stopped or killed, instead of --dataset "
+        "and --output: all other options are those that it began with",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the run in RUN"
@@ -236,11 +247,45 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_limit(parser, "train on the first N images only, for a quick try")
     _add_seed(parser, "of weights, noise and order of images")
     _add_num_noise_samples(parser)
+    parser.add_argument(
+        "--save-minutes",
+        type=_positive_number,
+        default=10.0,
+        metavar="X",
+        help="save the state of the training so often within an epoch, besides at its "
+        "beginning (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="no progress bar: one line an epoch, for log files",
+    )
 
     training = parser.add_argument_group("training, instead of the preset's")
     training.add_argument("--epochs", type=_positive_integer, metavar="N")
     training.add_argument("--batch-size", type=_positive_integer, metavar="N")
     training.add_argument("--learning-rate", type=_positive_number, metavar="X")
+    training.add_argument(
+        "--decay",
+        choices=["cosine", "constant"],
+        help="what becomes of the learning rate after the warm-up",
+    )
+    training.add_argument(
+        "--clip-norm",
+        type=_positive_number,
+        metavar="X",
+        help="largest norm of the gradient of all weights together; history.csv has "
+        "its mean, gradient_norm",
+    )
+
+    training.add_argument(
+        "--no-guard",
+        dest="guard",
+        action="store_const",
+        const=False,
+        help="neither skip steps whose loss or gradient blows up nor go back to good "
+        "weights after several of them",
+    )
 
     model = parser.add_argument_group("model, instead of the preset's")
     model.add_argument("--num-levels", type=int, metavar="N")
@@ -292,6 +337,35 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="with --conditional: train a classifier too, with this weight in the loss",
     )
+
+
+def _check_train(parser: _Parser, options: argparse.Namespace) -> None:
+    """A training needs a data set and a folder, or goes on with what it began with."""
+    if options.resume is None:
+        missing = [
+            f"--{name}"
+            for name in ("dataset", "output")
+            if getattr(options, name) is None
+        ]
+        if missing:
+            parser.error(
+                f"the following arguments are required: {', '.join(missing)} (or "
+                "--resume)"
+            )
+        return
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if value != parser.get_default(name) and name not in _WITH_RESUME
+    ]
+    if given:
+        parser.error(
+            f"--resume goes on with the options that the run began with: leave "
+            f"{', '.join(given)} out"
+        )
+
+
+_WITH_RESUME = ("resume", "data_dir", "quiet", "save_minutes")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,11 @@ def run_report(
         lines.append(
             "Note: there is no test split, and the same images chose the best epoch."
         )
+    if metrics["num_rollbacks"]:
+        lines.append(
+            f"Note: training went wrong {metrics['num_rollbacks']} times, and went on "
+            "from earlier weights at a lower rate. A lower --learning-rate may help."
+        )
     if metrics["num_epochs"] < num_epochs:
         lines.append(
             "Note: training diverged and was stopped. A lower --learning-rate may help."

@@ -1,9 +1,11 @@
 """The run folder: what `tfp-glow train` writes and the other commands read."""
 
 import json
+import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -11,15 +13,26 @@ from typing import Any
 
 import keras
 
+from tfp_glow._files import replacing
 from tfp_glow.glow_model import GlowModel
+from tfp_glow.version import __version__
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 __all__ = [
     "FORMAT_VERSION",
+    "STATE",
     "Run",
     "check_writable",
     "end_run",
     "load_run",
+    "locked",
     "model_config",
+    "read_config",
+    "read_unfinished",
     "save_model",
     "start_run",
     "write_json",
@@ -28,7 +41,12 @@ __all__ = [
 FORMAT_VERSION = 1
 """Of `config.json`; a later one may not be readable here."""
 
+STATE = "state.npz"
+"""Name of the file that an unfinished training goes on from."""
+
 _WRITTEN = (
+    STATE,
+    ".partial-*",
     "config.json",
     "model.keras",
     "metrics.json",
@@ -39,6 +57,8 @@ _WRITTEN = (
     "samples-*",
 )
 _REPLACED = ".replaced"
+_FOR_TRAINING = {"data_dir", "image_size", "limit", "seed", "num_noise_samples"}
+_FOR_TRAINING |= {"preset", "model", "training"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +90,7 @@ def load_run(path: Path) -> Run:
         ValueError: If a file in it is damaged or written by a later version.
     """
     path = Path(path)
-    config = _read_config(path)
+    config = read_config(path)
     if "imported_from" in config:
         again = (
             "Import it again: `tfp-glow import-openai "
@@ -83,6 +103,8 @@ def load_run(path: Path) -> Run:
             f"--output {quote(str(path))} --overwrite`."
         )
     file = path / "model.keras"
+    if not file.exists() and (path / STATE).exists():
+        again = f"Go on with it: `tfp-glow train --resume {quote(str(path))}`."
     if not file.exists():
         raise FileNotFoundError(
             f"{path} has no model.keras: its training did not reach the end of an "
@@ -113,12 +135,15 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
+        resume = ""
+        if (path / STATE).exists():
+            resume = f", or go on with it: `tfp-glow train --resume {quote(str(path))}`"
         raise FileExistsError(
             f"{path} is not empty. Name another folder, or replace the run in it with "
-            "--overwrite."
+            f"--overwrite{resume}."
         )
     try:
-        _read_config(path)
+        read_config(path)
     except (FileNotFoundError, ValueError) as error:
         raise FileExistsError(
             f"--overwrite replaces a run folder, and {path} holds something else. Name "
@@ -126,9 +151,36 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         ) from error
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Makes a folder if there is none, and keeps other trainings out of it.
+
+    Raises:
+        FileExistsError: If another one is writing to it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    # Of the folder itself: there is no file to be left behind, and a process that is
+    # killed gives it back.
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(
+                f"Another training is writing to {path}. Wait for its end or stop it, "
+                "or name another folder."
+            ) from error
+        yield
+    finally:
+        os.close(folder)
+
+
 def start_run(path: Path, config: Mapping[str, Any]) -> None:
     """Puts an earlier run aside, where there is one, and writes the configuration."""
-    path.mkdir(parents=True, exist_ok=True)
+    (path / STATE).unlink(missing_ok=True)
     end_run(path)  # of a run that was killed
     for child in _written(path):
         (path / _REPLACED).mkdir(exist_ok=True)
@@ -141,6 +193,8 @@ def end_run(path: Path) -> None:
     replaced = path / _REPLACED
     if not replaced.exists():
         return
+    if (path / STATE).exists() and not (path / "model.keras").exists():
+        return  # Which of the two it is to be is not known before it goes on.
     if not (path / "model.keras").exists():
         for child in _written(path):
             if child.is_dir():
@@ -159,20 +213,23 @@ def _written(path: Path) -> list[Path]:
 
 def save_model(model: GlowModel, file: Path) -> None:
     """Writes a model so that at any time the old file is there or the new one."""
-    partial = file.with_name(f".partial-{file.name}")
-    try:
+    with replacing(file) as partial:
         model.save(partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Writes JSON that reads well and ends with a newline."""
-    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing(file) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """What `config.json` of a run holds.
+
+    Raises:
+        FileNotFoundError: If it is no run folder.
+        ValueError: If it is damaged or was written by a later version.
+    """
     file = path / "config.json"
     if not file.is_file():
         raise FileNotFoundError(
@@ -193,6 +250,32 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"Received: format_version={config['format_version']} in {file}. Upgrade "
             "tfp_glow."
         )
+    return config
+
+
+def read_unfinished(path: Path) -> dict[str, Any]:
+    """What `config.json` of a run holds that training can go on with.
+
+    Raises:
+        FileNotFoundError: If it is no run folder.
+        ValueError: If it has come to its end, was not trained here, is damaged, or was
+            begun by another version.
+    """
+    config = read_config(path)
+    if "imported_from" in config:
+        raise ValueError(f"{path} was imported, and no training of it began here.")
+    if not (path / STATE).exists() and (path / "metrics.json").exists():
+        raise ValueError(f"The training in {path} has come to its end.")
+    version = config.get("tfp_glow_version")
+    if version != __version__:
+        raise ValueError(
+            f"{path} was begun by tfp_glow {version}, and this is {__version__}: "
+            "training would not go on as it began. Install that version, or train "
+            "again."
+        )
+    missing = _FOR_TRAINING - config.keys()
+    if missing:
+        raise ValueError(f"{path / 'config.json'} is damaged: it has no {missing}.")
     return config
 
 

@@ -4,7 +4,8 @@ import argparse
 import dataclasses
 import math
 import platform
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,23 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow import data
+from tfp_glow.callbacks.training_state import read_position
 from tfp_glow.cli.baselines import (
     MAX_TRAINING_IMAGES,
     gaussian_bits_per_dim,
     histogram_bits_per_dim,
 )
-from tfp_glow.cli.inference import draw, held_out_split, measure
+from tfp_glow.cli.inference import check_same_shape, draw, held_out_split, measure
 from tfp_glow.cli.recipe import fit_best
 from tfp_glow.cli.report import run_report
 from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
+    STATE,
     check_writable,
     end_run,
+    locked,
     model_config,
+    read_unfinished,
     start_run,
     write_json,
 )
@@ -41,13 +46,24 @@ __all__ = ["run"]
 _TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NUM_SHOWN = 25
 
-_TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
+_DATA_OPTIONS = ("data_dir", "image_size", "limit", "seed", "num_noise_samples")
+_TRAINING_OPTIONS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "decay",
+    "clip_norm",
+    "guard",
+)
 _RECIPE = (
     "batch_size",
     "epochs",
     "learning_rate",
+    "decay",
     "warmup_steps",
     "weight_decay",
+    "clip_norm",
+    "guard",
     "ema_momentum",
     "max_shift",
     "flips",
@@ -74,10 +90,23 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         FileExistsError: If the run folder is taken.
-        FileNotFoundError: If the data set is not there and cannot be downloaded.
+        FileNotFoundError: If the data set is not there and cannot be downloaded, or
+            there is no run to go on with.
         ValueError: If an option has a value that it cannot have, or training diverges.
     """
-    check_writable(arguments.output, overwrite=arguments.overwrite)
+    with ExitStack() as stack:
+        if arguments.resume is not None:
+            _resume(arguments, stack)
+        else:
+            _begin(arguments, stack)
+
+
+def _begin(arguments: argparse.Namespace, stack: ExitStack) -> None:
+    """A new run."""
+    output = arguments.output
+    check_writable(output, overwrite=arguments.overwrite)
+    if output.exists():
+        stack.enter_context(locked(output))
     preset = preset_for(arguments.dataset, arguments.preset)
     arguments.conditional |= preset.conditional
     settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
@@ -88,9 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
         "format_version": FORMAT_VERSION,
         "tfp_glow_version": __version__,
         "dataset": info.name,  # of a folder the whole path
-        "data_dir": arguments.data_dir,
-        "limit": arguments.limit,
-        "seed": arguments.seed,
+        **{name: getattr(arguments, name) for name in _DATA_OPTIONS},
         "preset": next(name for name, value in PRESETS.items() if value is preset),
         "model": model_config(model),
         "training": {
@@ -99,26 +126,68 @@ def run(arguments: argparse.Namespace) -> None:
             if field.name in _RECIPE
         },
     }
+
+    def on_start() -> None:
+        if not output.exists():
+            stack.enter_context(locked(output))
+        start_run(output, config)
+
+    _train(arguments, info, settings, model, on_start=on_start)
+
+
+def _resume(arguments: argparse.Namespace, stack: ExitStack) -> None:
+    """A run that was stopped or killed, with the options that it began with."""
+    output = arguments.output = arguments.resume
+    config = read_unfinished(output)
+    stack.enter_context(locked(output))
+    if arguments.data_dir is None:
+        arguments.data_dir = config["data_dir"]
+    for name in ("dataset", *_DATA_OPTIONS):
+        if name != "data_dir":
+            setattr(arguments, name, config[name])
+    arguments.conditional = config["model"].get("num_classes") is not None
+    settings = dataclasses.replace(PRESETS[config["preset"]], **config["training"])
+    info = data.describe(arguments.dataset, **_source(arguments))
+    keras.utils.set_random_seed(arguments.seed)
+    model = GlowModel.from_config(config["model"])
+    check_same_shape(info, model)
+    epoch, batch = read_position(output / STATE)
+    print(f"Going on in epoch {epoch + 1}, after {batch} steps of it.")
+    _train(arguments, info, settings, model, position=(epoch, batch))
+
+
+def _train(
+    arguments: argparse.Namespace,
+    info: data.DatasetInfo,
+    settings: Preset,
+    model: GlowModel,
+    *,
+    on_start: Callable[[], None] = lambda: None,
+    position: tuple[int, int] = (0, 0),
+) -> None:
+    """Trains from a position on, an epoch and a batch of it, and does all the rest."""
     split = held_out_split(info)
     images, labels = data.load_arrays(arguments.dataset, split, **_source(arguments))
     baselines = _baselines(arguments, images, model.num_bits)
-    train, validation = _batches(arguments, info, settings)
+    train, validation, steps_per_epoch = _batches(arguments, info, settings, position)
     model.glow.choose_memory(settings.batch_size)
     model.summary()
 
-    started = time.perf_counter()
     try:
-        best, history = fit_best(
+        fitted = fit_best(
             model,
             train,
             validation,
             settings,
             arguments.output,
-            on_start=lambda: start_run(arguments.output, config),
+            steps_per_epoch=steps_per_epoch,
+            on_start=on_start,
+            quiet=arguments.quiet,
+            seconds_between_saves=60 * arguments.save_minutes,
         )
     finally:
         end_run(arguments.output)
-    seconds = time.perf_counter() - started
+    best = fitted.best
     model = best.model_of_best
     metrics = {
         "dataset": info.name,
@@ -135,19 +204,21 @@ def run(arguments: argparse.Namespace) -> None:
         "baselines": baselines,
         "validation_bits_per_dim": best.best_bits_per_dim,
         "best_epoch": best.best_epoch,
-        "num_epochs": len(history["loss"]),
+        "num_epochs": len(fitted.history["loss"]),
         "trainable_parameters": sum(
             math.prod(variable.shape) for variable in model.trainable_variables
         ),
-        "training_seconds": round(seconds, 1),
+        "training_seconds": round(fitted.seconds, 1),
+        "num_rollbacks": int(fitted.history.get("num_rollbacks", [0])[-1]),
         "versions": _versions(),
     }
     write_json(arguments.output / "metrics.json", metrics)
-    training_curves(history).savefig(arguments.output / "training.png")
+    training_curves(fitted.history).savefig(arguments.output / "training.png")
     _save_samples(model, images[:_NUM_SHOWN], arguments.output / "samples.png")
     report = run_report(
         arguments.output, metrics, settings.epochs, model.glow.num_classes
     )
+    (arguments.output / STATE).unlink()  # There is nothing more to go on with.
     print(f"\n{report}")
 
 
@@ -205,35 +276,39 @@ def _make_model(
 
 
 def _batches(
-    arguments: argparse.Namespace, info: data.DatasetInfo, settings: Preset
-) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Training images, in another order in each epoch, and validation images."""
+    arguments: argparse.Namespace,
+    info: data.DatasetInfo,
+    settings: Preset,
+    position: tuple[int, int],
+) -> tuple[tf.data.Dataset, tf.data.Dataset, int]:
+    """Training images from a position on, validation images, and steps of an epoch.
+
+    What comes in an epoch hangs on the seed and the number of the epoch alone.
+    """
     name, batch_size, seed = arguments.dataset, settings.batch_size, arguments.seed
     options = {"with_labels": arguments.conditional, **_source(arguments)}
     num_images = info.num_examples["train"]
-    if arguments.limit is None:
-        train = data.load(
-            name, "train", batch_size=batch_size, shuffle=True, seed=seed, **options
-        )
-    else:
+    examples = data.load(name, "train", **options)
+    if arguments.limit is not None:
         num_images = min(num_images, arguments.limit)
-        few = data.load(name, "train", **options).take(num_images).cache()
-        train = (
-            few.shuffle(num_images, seed).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-        )
+        examples = examples.take(num_images).cache()
     # A last batch that is not full would make noisy steps, and XLA compile twice.
     num_batches = max(1, num_images // batch_size)
-    # Repeated, for of a folder's pictures some may turn out to be cut short.
-    train = (
-        train.repeat()
-        .take(num_batches)
-        .apply(tf.data.experimental.assert_cardinality(num_batches))
+    first_batch = position[0] * num_batches + position[1]
+    train = data.endless_epochs(
+        examples,
+        batch_size=batch_size,
+        num_batches=num_batches,
+        seed=seed,
+        first_batch=first_batch,
     )
+    augmentation = {"seed": seed, "first_batch": first_batch}
     if settings.max_shift:
-        train = data.random_shift(train, settings.max_shift, seed=seed)
+        train = data.random_shift(train, settings.max_shift, **augmentation)
     if settings.flips:
-        train = data.random_flip(train, seed=seed)
-    return train, data.load(name, "validation", batch_size=batch_size, **options)
+        train = data.random_flip(train, **augmentation)
+    validation = data.load(name, "validation", batch_size=batch_size, **options)
+    return train, validation, num_batches
 
 
 def _baselines(

@@ -16,12 +16,14 @@ Example:
 """
 
 from tfp_glow.data.augmentation import random_flip, random_shift
+from tfp_glow.data.epochs import endless_epochs
 from tfp_glow.data.pipelines import describe, load, load_arrays, names
 from tfp_glow.data.sources import DatasetInfo
 
 __all__ = [
     "DatasetInfo",
     "describe",
+    "endless_epochs",
     "load",
     "load_arrays",
     "names",

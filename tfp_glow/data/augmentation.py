@@ -8,7 +8,11 @@ __all__ = ["random_flip", "random_shift"]
 
 
 def random_shift(
-    batches: tf.data.Dataset, max_shift: int, *, seed: int = 0
+    batches: tf.data.Dataset,
+    max_shift: int,
+    *,
+    seed: int = 0,
+    first_batch: int | None = None,
 ) -> tf.data.Dataset:
     """Moves half of the images by up to some pixels up or down, left or right.
 
@@ -20,6 +24,8 @@ def random_shift(
         batches: Batches of images, or of pairs of images and labels.
         max_shift: Largest number of pixels in either direction.
         seed: Seed. Each epoch draws anew.
+        first_batch: Number of the first batch, of `endless_epochs`: then what a batch
+            draws hangs on the seed and its number alone.
 
     Shapes:
         images: `[B, H, W, C]`.
@@ -48,10 +54,12 @@ def random_shift(
         moved = tf.gather(padded, rows, axis=1, batch_dims=1)
         return tf.gather(moved, columns, axis=2, batch_dims=1)  # [B, H, W, C]
 
-    return _map_images(batches, shift, seed)
+    return _map_images(batches, shift, seed, first_batch)
 
 
-def random_flip(batches: tf.data.Dataset, *, seed: int = 0) -> tf.data.Dataset:
+def random_flip(
+    batches: tf.data.Dataset, *, seed: int = 0, first_batch: int | None = None
+) -> tf.data.Dataset:
     """Mirrors half of the images, left for right.
 
     The model then learns a mixture of the data set and of its mirrored images, which
@@ -60,6 +68,8 @@ def random_flip(batches: tf.data.Dataset, *, seed: int = 0) -> tf.data.Dataset:
     Args:
         batches: Batches of images, or of pairs of images and labels.
         seed: Seed. Each epoch draws anew.
+        first_batch: Number of the first batch, of `endless_epochs`: then what a batch
+            draws hangs on the seed and its number alone.
 
     Shapes:
         images: `[B, H, W, C]`.
@@ -80,13 +90,14 @@ def random_flip(batches: tf.data.Dataset, *, seed: int = 0) -> tf.data.Dataset:
         is_flipped = tf.random.stateless_uniform(shape, seeds) < 0.5
         return tf.where(is_flipped, tf.reverse(images, [2]), images)
 
-    return _map_images(batches, flip, seed)
+    return _map_images(batches, flip, seed, first_batch)
 
 
 def _map_images(
     batches: tf.data.Dataset,
     change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     seed: int,
+    first_batch: int | None,
 ) -> tf.data.Dataset:
     """Calls `change(images, seeds)` on each batch, and passes labels on."""
 
@@ -98,5 +109,11 @@ def _map_images(
             return change(images, seeds), labels
         return change(element, seeds)
 
-    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    if first_batch is None:
+        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    else:
+        # Odd and even, for `seeds + 1` is another draw of the same batch.
+        seeds = tf.data.Dataset.counter(first_batch).map(
+            lambda n: 2 * tf.stack([tf.constant(seed, n.dtype), n])
+        )
     return tf.data.Dataset.zip(batches, seeds).map(change_element)

@@ -1,4 +1,4 @@
-"""Keras callbacks that know what a flow is."""
+"""Whether a model stays invertible while it trains."""
 
 import math
 

@@ -1,0 +1,214 @@
+"""Steps that would ruin a model are skipped, and weights that are ruined go back."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfp_glow as tfg
+from tfp_glow.callbacks.divergence_guard import ScaledSchedule, TrainingDiverged
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+BATCHES = np.random.default_rng(0).normal(2.0, 3.0, [6, 16, 4]).astype("float32")
+
+
+def flow_model() -> tfg.FlowModel:
+    flow = tfb.Chain(
+        [
+            tfg.ActNormBijector(4),
+            tfg.LUInvertibleConv(4, seed=0),
+            tfb.Scale(tf.Variable(tf.ones([4]), name="scale")),
+        ]
+    )
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
+    return tfg.FlowModel(tfd.TransformedDistribution(base, flow))
+
+
+def fit(batches, *callbacks, rate=1e-2, jit_compile=False, epochs=2, **options):
+    """Everything that training changes, and its history."""
+    model = flow_model()
+    tfg.initialize(model.distribution, BATCHES[0])
+    optimizer = tfg.Adamax(rate, use_ema=True, weight_decay=0.1)
+    model.compile(optimizer, jit_compile=jit_compile, clip_norm=1.0)
+    x = np.concatenate(batches)
+    history = model.fit(
+        x,
+        batch_size=16,
+        epochs=epochs,
+        shuffle=False,
+        callbacks=callbacks,
+        verbose=0,
+        **options,
+    )
+    variables = [*model.variables, *model.optimizer.variables]
+    return [v.numpy() for v in variables], history.history, model
+
+
+@pytest.mark.parametrize(
+    ("value", "jit_compile"), [(np.nan, True), (np.inf, False), (1e4, False)]
+)
+def test_a_poisoned_batch_is_as_if_it_had_not_been(value, jit_compile, capsys):
+    poison = BATCHES[1].copy()
+    poison[3, 2] = value
+    poisoned = [*BATCHES[:3], poison, *BATCHES[3:]]
+    expected, clean, _ = fit(BATCHES, jit_compile=jit_compile)
+    found, history, _ = fit(poisoned, tfg.DivergenceGuard(), jit_compile=jit_compile)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(history["loss"], clean["loss"], rtol=1e-6)
+    np.testing.assert_allclose(
+        history["gradient_norm"], clean["gradient_norm"], rtol=1e-6
+    )
+    assert history["num_skipped"] == [1, 2]
+    printed = capsys.readouterr().out
+    assert printed.startswith("Step 4 was skipped: its loss")
+    assert ("far above the mean" in printed) == (value == 1e4)
+    # Without a guard it is ruin, or far from where it was.
+    ruined, _, _ = fit(poisoned, jit_compile=jit_compile)
+    assert not all(
+        np.allclose(one, other, rtol=1e-3)
+        for one, other in zip(expected, ruined, strict=True)
+    )
+
+
+def test_a_first_step_that_is_skipped_leaves_the_average_to_the_second():
+    poison = np.full_like(BATCHES[0], np.nan)
+    expected, _, _ = fit(BATCHES, epochs=1)
+    found, _, _ = fit([poison, *BATCHES], tfg.DivergenceGuard(), epochs=1)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_go_back_to_what_was_trusted_and_the_rate_is_lowered(capsys):
+    """Good steps up to the fifth, then nothing but bad ones."""
+    bad = [np.full_like(BATCHES[0], np.nan)] * 3
+    guard = tfg.DivergenceGuard(every_n_steps=2, max_bad_steps=3, factor=0.25)
+    found, history, model = fit([*BATCHES[:5], *bad], guard, epochs=1)
+    # Copies are of steps 0, 2 and 4; the last but one is trusted.
+    expected, _, _ = fit(BATCHES[:2], epochs=1)
+    np.testing.assert_allclose(float(model.optimizer.learning_rate), 0.25e-2)
+    names = [v.name for v in [*model.variables, *model.optimizer.variables]]
+    rate = names.index("learning_rate")
+    del found[rate], expected[rate]
+    # Keras leaves the average in the weights.
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    printed = capsys.readouterr().out
+    assert history["num_rollbacks"] == [1]
+    assert "3 bad steps in a row: back to the weights of step 2" in printed
+    assert "times 0.25. The weights look as they did; it may be the data." in printed
+
+
+def images():
+    return tfg.data.load_arrays("digits", "train", limit=256)[0]
+
+
+def glow_model(rate, num_levels=1, num_steps=2, **kwargs):
+    options = {"num_levels": num_levels, "num_steps": num_steps, **kwargs}
+    model = tfg.GlowModel([8, 8, 1], num_bits=4, seed=0, **options)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, 1000)
+    model.compile(tfg.Adamax(schedule, use_ema=True))
+    return model
+
+
+def test_a_learning_rate_that_blows_up_is_lowered_until_it_trains(capsys):
+    keras.utils.set_random_seed(0)
+    model = glow_model(1e4, hidden_channels=4)
+    guard = tfg.DivergenceGuard(max_rollbacks=10, factor=0.01)
+    history = model.fit(
+        images(),
+        epochs=8,
+        batch_size=32,
+        validation_data=images()[:50],
+        callbacks=[guard, tfg.EvaluateAverage(images()[:50])],
+        verbose=0,
+    ).history
+    assert np.isfinite(history["bits_per_dim"]).all()
+    assert history["bits_per_dim"][-1] < history["bits_per_dim"][0] - 0.3
+    assert np.isfinite(history["val_bits_per_dim_raw"]).all()
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"3 bad steps in a row: back to the weights of step 0, and the learning rate "
+        r"times 0\.01\. First to go was level 0, step \d; what changed most in it is "
+        r"\w+/\w+\.\n",
+        printed,
+    )
+    assert isinstance(model.optimizer._learning_rate, ScaledSchedule)
+
+
+def test_gives_up_in_the_end():
+    model = glow_model(1e30, hidden_channels=4)
+    guard = tfg.DivergenceGuard(max_rollbacks=2, max_bad_steps=1)
+    with pytest.raises(TrainingDiverged, match=r"diverged: 1 bad.*level \d, step \d"):
+        model.fit(images(), epochs=4, batch_size=32, callbacks=[guard], verbose=0)
+    # What is left is good.
+    assert np.isfinite(model.bits_per_dim(images()[:8], seed=0)).all()
+    assert model.step_guard is None
+
+
+def test_names_the_step_whose_gradient_is_not_finite(capsys):
+    """The gradients of what comes after it, towards the latent, are finite."""
+    made = []
+
+    @tf.custom_gradient
+    def ruin(x):
+        return x, lambda dy: dy * np.nan
+
+    class Ruinous(keras.layers.Conv2D):
+        def call(self, x):
+            return ruin(super().call(x))
+
+    def network_fn(channels_in, channels_out):
+        made.append(None)
+        kind = Ruinous if len(made) == 5 else keras.layers.Conv2D  # level 1, step 1
+        return kind(channels_out, 3, padding="same", name="convolution")
+
+    model = glow_model(1e-3, 2, 3, network_fn=network_fn)
+    guard = tfg.DivergenceGuard(max_bad_steps=9)
+    before = [v.numpy() for v in model.variables]
+    tfg.initialize(model.glow, images()[:32] / 16.0 - 0.5)
+    model.fit(images()[:32], callbacks=[guard], verbose=0)
+    printed = capsys.readouterr().out
+    assert "Step 1 was skipped: the gradient of level 1, step 1, " in printed
+    assert "is not finite" in printed
+    assert len(before) == len(model.variables)
+
+
+def test_without_it_the_next_training_is_unguarded():
+    x = np.concatenate([BATCHES[0], np.full_like(BATCHES[0], np.nan)])
+    model = flow_model()
+    tfg.initialize(model.distribution, BATCHES[0])
+    options = {"batch_size": 16, "shuffle": False, "verbose": 0}
+    model.fit(x, callbacks=[tfg.DivergenceGuard()], **options)
+    assert all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
+    model.fit(x, **options)
+    assert not all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
+
+
+def test_a_scaled_schedule_comes_back_from_its_configuration():
+    schedule = ScaledSchedule(keras.optimizers.schedules.CosineDecay(1.0, 10), 0.5)
+    config = keras.saving.serialize_keras_object(schedule)
+    restored = keras.saving.deserialize_keras_object(config)
+    assert float(restored(5)) == float(schedule(5)) == pytest.approx(0.25)
+
+
+def test_refuses_what_it_cannot_guard():
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    guard = tfg.DivergenceGuard()
+    with pytest.raises(TypeError, match="Only a `FlowModel`.*Received: Sequential"):
+        model.fit(BATCHES[0], np.zeros(16), callbacks=[guard], verbose=0)
+    with pytest.raises(ValueError, match="`max_jump` must be.*Received: max_jump=0"):
+        tfg.DivergenceGuard(max_jump=0)
+    x = np.full_like(BATCHES[0], np.nan)
+    with pytest.raises(ValueError, match="not finite before the first step.*act_norm"):
+        flow_model().fit(x, callbacks=[tfg.DivergenceGuard()], verbose=0)
+    model = flow_model()
+    model.compile(keras.optimizers.LossScaleOptimizer(tfg.Adamax()))
+    with pytest.raises(ValueError, match="LossScaleOptimizer"):
+        model.fit(BATCHES[0], callbacks=[tfg.DivergenceGuard()], verbose=0)

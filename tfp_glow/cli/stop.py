@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM end a training between two steps, with a saved state."""
+
+import signal
+import sys
+from pathlib import Path
+from shlex import quote
+from types import FrameType, TracebackType
+
+import keras
+
+from tfp_glow.callbacks import TrainingState
+
+__all__ = ["StopOnSignal", "Stopped"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was stopped by a signal, and its state is saved.
+
+    Attributes:
+        exit_status: What the process ends with: 128 and the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Takes the signal's number."""
+        super().__init__(f"stopped by signal {number}")
+        self.exit_status = 128 + number
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Waits for the end of a step when a signal comes, saves, and raises `Stopped`.
+
+    It is a context too, in which alone signals wait; a second one does not. In a list
+    of callbacks it comes behind the `TrainingState`.
+    """
+
+    def __init__(self, state: TrainingState, folder: Path) -> None:
+        """Takes what saves.
+
+        Args:
+            state: The callback of the same `fit`.
+            folder: The run folder, for the message.
+        """
+        super().__init__()
+        self._state = state
+        self._folder = folder
+        self._received: int | None = None
+
+    def __enter__(self) -> "StopOnSignal":
+        """Makes signals wait."""
+        self._before = {s: signal.signal(s, self._wait) for s in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Lets signals do what they did before; raises if one still waits."""
+        self._restore()
+        if self._received is not None and error is None:
+            raise Stopped(self._received)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops before the epoch."""
+        self._stop()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Stops after the batch, but for the last one: an epoch's end saves anyway."""
+        if batch + 1 < self.params["steps"]:
+            self._stop()
+
+    def _wait(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._received = number
+        self._restore()
+        print("\nStopping after this step ...", file=sys.stderr, flush=True)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self) -> None:
+        if self._received is None:
+            return
+        self._state.save()
+        print(
+            f"Stopped in epoch {self._state.epoch + 1}, after {self._state.batch} of "
+            f"{self.params['steps']} steps. Go on with:\n"
+            f"  tfp-glow train --resume {quote(str(self._folder))}",
+            file=sys.stderr,
+        )
+        raise Stopped(self._received)

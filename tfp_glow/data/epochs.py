@@ -1,0 +1,49 @@
+"""Batches of epoch after epoch whose order hangs on seed and epoch alone."""
+
+import tensorflow as tf
+
+__all__ = ["endless_epochs"]
+
+
+def endless_epochs(
+    examples: tf.data.Dataset,
+    *,
+    batch_size: int,
+    num_batches: int,
+    buffer_size: int = 10_000,
+    seed: int = 0,
+    first_batch: int = 0,
+) -> tf.data.Dataset:
+    """Returns shuffled batches without end, from any batch of any epoch on.
+
+    No iterator keeps the order: a training that was interrupted goes on with the very
+    batches that would have come. What comes before `first_batch` in its epoch is read
+    and dropped.
+
+    Args:
+        examples: Single examples, always in the same order.
+        batch_size: Number of examples in a batch.
+        num_batches: Batches of an epoch; the examples come again where they are fewer.
+        buffer_size: Examples among which one is drawn; all, for a perfect shuffle.
+        seed: Seed of the order.
+        first_batch: Number of the first batch, counted from 0 through all epochs.
+
+    Example:
+        >>> ten = tf.data.Dataset.range(10)
+        >>> options = dict(batch_size=5, num_batches=2, seed=1)
+        >>> whole = [b.numpy().tolist() for b in endless_epochs(ten, **options).take(6)]
+        >>> rest = next(iter(endless_epochs(ten, **options, first_batch=5)))
+        >>> sorted(whole[0] + whole[1]), rest.numpy().tolist() == whole[5]
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], True)
+    """
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        # Of this function's graph alone, in which it takes the place of whatever
+        # `tf.random.set_seed` was called with. It must not be zero.
+        tf.random.set_seed(seed + 1)
+        shuffled = examples.shuffle(buffer_size, number, reshuffle_each_iteration=False)
+        return shuffled.batch(batch_size).repeat().take(num_batches)
+
+    first_epoch, begun = divmod(first_batch, num_batches)
+    numbers = tf.data.Dataset.counter(first_epoch)
+    return numbers.flat_map(epoch).skip(begun).prefetch(tf.data.AUTOTUNE)
