@@ -209,7 +209,9 @@ def test_says_what_is_wrong(tmp_path):
     save(tmp_path, "1.png")
     with pytest.raises(ValueError, match=r"at least 3 pictures.*Received: 1"):
         describe(tmp_path)
-    with pytest.raises(ValueError, match=r"`image_size` .* is for `folder:PATH`"):
+    with pytest.raises(
+        ValueError, match=r"`image_size` .*and `crop`.*of .digits. have one"
+    ):
         data.describe("digits", image_size=16)
     for split in ("train", "val"):
         save(tmp_path, f"split/{split}/1.png")

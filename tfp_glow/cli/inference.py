@@ -10,7 +10,6 @@ import numpy as np
 from tfp_glow import data
 from tfp_glow.cli.run_folder import Run
 from tfp_glow.data import DatasetInfo
-from tfp_glow.data.sources import FOLDER
 from tfp_glow.glow_model import GlowModel
 
 __all__ = [
@@ -66,15 +65,25 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
         raise ValueError(
             f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
         )
-    data_dir = arguments.data_dir or run.config.get("data_dir")
-    source: dict[str, Any] = {"data_dir": data_dir}
-    if dataset.startswith(FOLDER):  # pictures of any size
-        source["image_size"] = run.model.event_shape[0]
+    source = _source(run, dataset)
+    if arguments.data_dir is not None:
+        source["data_dir"] = arguments.data_dir
     info = data.describe(dataset, **source)
     check_same_shape(info, run.model)
     split = arguments.split or held_out_split(info)
     images, labels = data.load_arrays(dataset, split, limit=arguments.limit, **source)
     return HeldOut(dataset, split, info.note, images, labels)
+
+
+def _source(run: Run, dataset: str) -> dict[str, Any]:
+    """How images of a data set become images as those that a run was trained on."""
+    source = {name: run.config.get(name) for name in ("data_dir", "image_size")}
+    if not data.is_resizable(dataset):
+        return source | {"image_size": None}
+    if dataset != run.config["dataset"] or "image_size" not in run.config:
+        height, width, _ = run.model.event_shape
+        source["image_size"] = height if height == width else None
+    return source | {"crop": run.config.get("crop", "center")}
 
 
 def check_same_shape(info: DatasetInfo, model: GlowModel) -> None:

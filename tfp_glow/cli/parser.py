@@ -230,8 +230,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--image-size",
         type=_positive_integer,
         metavar="N",
-        help="with folder:PATH: cut the square out of the middle of each picture, and "
-        "resize it to N x N",
+        help="of pictures of any size: cut a square out of each and resize it to N x N",
+    )
+    parser.add_argument(
+        "--crop",
+        metavar="NAME",
+        help="center, the square in the middle, or random, of two thirds of the "
+        "shorter side, anywhere in training pictures (default: the preset's)",
     )
     _add_limit(parser, "train on the first N images only, for a quick try")
     _add_seed(parser, "of weights, noise and order of images")

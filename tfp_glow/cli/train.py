@@ -41,6 +41,7 @@ __all__ = ["run"]
 _TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NUM_SHOWN = 25
 
+_SOURCE_OPTIONS = ("data_dir", "image_size", "crop")
 _TRAINING_OPTIONS = ("epochs", "batch_size", "learning_rate")
 _RECIPE = (
     "batch_size",
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_writable(arguments.output, overwrite=arguments.overwrite)
     preset = preset_for(arguments.dataset, arguments.preset)
     arguments.conditional |= preset.conditional
+    arguments.crop = arguments.crop or preset.crop
     settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
     info = data.describe(arguments.dataset, **_source(arguments))
     keras.utils.set_random_seed(arguments.seed)
@@ -87,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         "format_version": FORMAT_VERSION,
         "tfp_glow_version": __version__,
         "dataset": info.name,  # of a folder the whole path
-        "data_dir": arguments.data_dir,
+        **_source(arguments),
         "limit": arguments.limit,
         "seed": arguments.seed,
         "preset": next(name for name, value in PRESETS.items() if value is preset),
@@ -157,8 +159,8 @@ def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
 
 
 def _source(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Where a data set is, and the size of its images."""
-    return {"data_dir": arguments.data_dir, "image_size": arguments.image_size}
+    """Where a data set is, and how its images are prepared."""
+    return {name: getattr(arguments, name) for name in _SOURCE_OPTIONS}
 
 
 def _make_model(
@@ -216,7 +218,7 @@ def _batches(
         )
     else:
         num_images = min(num_images, arguments.limit)
-        few = data.load(name, "train", **options).take(num_images).cache()
+        few = data.load(name, "train", seed=seed, **options).take(num_images).cache()
         train = (
             few.shuffle(num_images, seed).batch(batch_size).prefetch(tf.data.AUTOTUNE)
         )

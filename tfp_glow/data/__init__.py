@@ -16,12 +16,19 @@ Example:
 """
 
 from tfp_glow.data.augmentation import random_flip, random_shift
-from tfp_glow.data.pipelines import describe, load, load_arrays, names
+from tfp_glow.data.pipelines import (
+    describe,
+    is_resizable,
+    load,
+    load_arrays,
+    names,
+)
 from tfp_glow.data.sources import DatasetInfo
 
 __all__ = [
     "DatasetInfo",
     "describe",
+    "is_resizable",
     "load",
     "load_arrays",
     "names",

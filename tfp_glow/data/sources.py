@@ -41,6 +41,7 @@ class DatasetInfo:
         num_classes: Labels are in `[0, num_classes)`; None for a set without labels.
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
+        class_names: Names of the labels; empty where they are numbers alone.
     """
 
     name: str
@@ -49,6 +50,7 @@ class DatasetInfo:
     num_classes: int | None
     num_examples: Mapping[str, int]
     note: str = ""
+    class_names: tuple[str, ...] = ()
 
 
 class Source(Protocol):
