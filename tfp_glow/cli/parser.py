@@ -210,8 +210,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         required=True,
         metavar="NAME",
-        help="digits, photos, folder:PATH for your own pictures, or a data set of "
-        "TensorFlow Datasets",
+        help="digits, photos, folder:PATH for your own pictures, a .npy or .npz file "
+        "of images, imagenet_npz:PATH for image-net.org's resized ones, or a data set "
+        "of TensorFlow Datasets",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="RUN", help="run folder to write"

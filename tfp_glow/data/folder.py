@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfp_glow.data.sources import (
+    ARRAY_SUFFIXES,
     FOLDER,
     MAX_HELD_OUT,
     SIZE_MULTIPLE,
@@ -72,10 +73,10 @@ class FolderDataset:
         check_crop(crop, image_size)
         self._root = Path(path).expanduser().resolve()
         if not self._root.is_dir():
-            raise FileNotFoundError(
-                f"There is no folder {str(self._root)!r}. Name the folder of your "
-                "pictures after `folder:`."
-            )
+            mend = f"Name the folder of your pictures after `{FOLDER}`."
+            if self._root.suffix in ARRAY_SUFFIXES and self._root.is_file():
+                mend = f"A file of arrays is named without `{FOLDER}`."
+            raise FileNotFoundError(f"There is no folder {str(self._root)!r}. {mend}")
         found = _pictures(self._root)
         if not found:
             raise FileNotFoundError(

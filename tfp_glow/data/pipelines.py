@@ -6,9 +6,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow.data import digits, photos
+from tfp_glow.data.arrays import ArrayDataset
 from tfp_glow.data.folder import FolderDataset
+from tfp_glow.data.imagenet import ImagenetDataset
 from tfp_glow.data.prepared import PreparedDataset
-from tfp_glow.data.sources import FOLDER, DatasetInfo, Source
+from tfp_glow.data.sources import (
+    ARRAY_SUFFIXES,
+    FOLDER,
+    IMAGENET,
+    DatasetInfo,
+    Source,
+)
 
 __all__ = ["describe", "is_resizable", "load", "load_arrays", "names"]
 
@@ -35,7 +43,8 @@ def is_resizable(name: str) -> bool:
         >>> is_resizable("folder:pictures"), is_resizable("digits")
         (True, False)
     """
-    return name not in _EMBEDDED
+    is_array = name.startswith(IMAGENET) or name.endswith(ARRAY_SUFFIXES)
+    return name.startswith(FOLDER) or not (name in _EMBEDDED or is_array)
 
 
 def describe(
@@ -48,7 +57,7 @@ def describe(
     """Returns what a model has to know about a data set.
 
     Args:
-        name: One of `names()`, `folder:PATH`, or a data set of TensorFlow Datasets.
+        name: As in `load`.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
         image_size: Side of the squares to which a folder's pictures, or the images of a
             TFDS set, are cut and resized; their own size when not given.
@@ -83,8 +92,10 @@ def load(
     """Returns the images of a split as a `tf.data.Dataset`.
 
     Args:
-        name: One of `names()`, `folder:PATH`, or a data set of TensorFlow Datasets,
-            which is downloaded if it is not prepared in `data_dir`.
+        name: One of `names()`; `folder:PATH`, a folder of pictures; a `.npy` or `.npz`
+            file of images; `imagenet_npz:PATH`, a folder of image-net.org's resized
+            images; or a data set of TensorFlow Datasets, which is downloaded if it is
+            not prepared in `data_dir`.
         split: "train", "validation" or "test". A TFDS set without validation gives
             the last tenth of train for it (at most 5,000 images) and the rest as
             train; one without test has none.
@@ -154,7 +165,7 @@ def load_arrays(
     """Returns the images of a split as arrays: for small sets, and to evaluate on.
 
     Args:
-        name: One of `names()`, or a data set of TensorFlow Datasets.
+        name: As in `load`.
         split: "train", "validation" or "test", as in `load`.
         limit: Number of images to return, the first ones; all when not given.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
@@ -211,6 +222,10 @@ def _source(
         return _EMBEDDED[name]
     if name.startswith(FOLDER):
         return FolderDataset(name.removeprefix(FOLDER), **squares)
+    if name.startswith(IMAGENET):
+        return ImagenetDataset(name.removeprefix(IMAGENET))
+    if name.endswith(ARRAY_SUFFIXES):
+        return ArrayDataset(name)
     return PreparedDataset(name, data_dir=data_dir, embedded=names(), **squares)
 
 

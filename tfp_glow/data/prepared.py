@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._suggest import suggestion
+from tfp_glow.data.padding import pad, padded_shape, padding_note
 from tfp_glow.data.sources import (
     FOLDER,
     MAX_HELD_OUT,
-    SIZE_MULTIPLE,
     SPLITS,
     DatasetInfo,
     check_split,
@@ -103,13 +103,24 @@ class PreparedDataset:
             # `from None`: otherwise TFDS adds a list of all its data sets.
             raise ValueError(
                 f"`name` must be one of {embedded}, {FOLDER}PATH for a folder of "
-                "pictures, the name of a TensorFlow Datasets set, or of one prepared "
-                "in `data_dir` (--data-dir). "
+                "pictures, a .npy or .npz file of images, the name of a TensorFlow "
+                "Datasets set, or of one prepared in `data_dir` (--data-dir). "
                 f"Received: name={name!r}, data_dir={data_dir!r}.{hint}"
             ) from None
         self._name = name
         self._image_shape, self._class_names = _check_features(self._builder, tfds)
         self._image_size = _square_size(self._builder, self._image_shape, image_size)
+        if crop == "random" and self._image_size is None:
+            raise ValueError(
+                f"The images of {name!r} are {image_size}x{image_size} already, and "
+                "nothing is cut out of them. Received: crop='random' (--crop, or of a "
+                "preset)."
+            )
+        if self._image_size is None:
+            self._event_shape = padded_shape(self._image_shape)
+        else:
+            channels = 1 if self._image_shape[-1] == 1 else 3
+            self._event_shape = (self._image_size, self._image_size, channels)
         self._is_resized = image_size is not None and self._image_size is not None
         self._crop, self._seed = crop, seed
         if not self._builder.is_prepared():
@@ -123,23 +134,15 @@ class PreparedDataset:
         if self._builder.name in _VERSIONS:
             notes.append(_VERSIONS[self._builder.name])
         if self._image_size is None:
-            event_shape = _padded(self._image_shape)
-        else:
-            event_shape = self._square_shape()
-        if self._is_resized:
+            notes += padding_note(self._image_shape)
+        elif self._is_resized:
             notes.append(note(self._image_size, self._crop))
-        elif self._image_size is None and event_shape != self._image_shape:
-            height, width, _ = self._image_shape
-            notes.append(
-                f"{height}x{width} images padded to {event_shape[0]}x{event_shape[1]} "
-                "with zeros"
-            )
         validation = self._slices.get("validation", "validation")
         if validation != "validation":
             notes.append(f"validation is {validation}")
         return DatasetInfo(
             name=self._name,
-            event_shape=event_shape,
+            event_shape=self._event_shape,
             num_bits=8,
             num_classes=len(self._class_names) or None,
             class_names=self._class_names,
@@ -168,16 +171,15 @@ class PreparedDataset:
             )
         if self._image_size is not None:
             return self._squares(split)
-        padding = _padding(self._image_shape)
 
-        def pad(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            padded = {"image": tf.pad(example["image"], padding)}  # [H, W, C]
+        def finish(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            finished = {"image": pad(example["image"], self._image_shape)}  # [H, W, C]
             if self._class_names:
-                padded["label"] = tf.cast(example["label"], tf.int32)
-            return padded
+                finished["label"] = tf.cast(example["label"], tf.int32)
+            return finished
 
         return self._builder.as_dataset(split=self._slices[split]).map(
-            pad, num_parallel_calls=tf.data.AUTOTUNE
+            finish, num_parallel_calls=tf.data.AUTOTUNE
         )
 
     def _squares(self, split: str) -> tf.data.Dataset:
@@ -196,14 +198,10 @@ class PreparedDataset:
         )
         return to_squares(
             encoded.map(rename),
-            self._square_shape(),
+            self._event_shape,
             crop=self._crop,
             seed=self._seed if split == "train" else None,
         )
-
-    def _square_shape(self) -> tuple[int, int, int]:
-        channels = 1 if self._image_shape[-1] == 1 else 3
-        return self._image_size, self._image_size, channels
 
     def _missing_images(self) -> list[str]:
         """Returns the sentence to say beside figures when images are missing."""
@@ -263,7 +261,7 @@ def _square_size(
                 f"Received: image shape {shape}."
             )
         return image_size
-    if image_size is None or _padded(shape)[:2] == (image_size, image_size):
+    if image_size is None or padded_shape(shape)[:2] == (image_size, image_size):
         return None
     if image_size > min(shape[:2]):
         raise ValueError(
@@ -283,19 +281,6 @@ def _slices(splits: "Mapping[str, tfds.core.SplitInfo]") -> dict[str, str]:
         parts = {"train": f"train[:{end}]", "validation": f"train[{end}:]"}
         slices = parts | {split: split for split in slices if split != "train"}
     return slices
-
-
-def _padded(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Returns the shape of an image after padding."""
-    return tuple(
-        size + sum(around) for size, around in zip(shape, _padding(shape), strict=True)
-    )
-
-
-def _padding(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """Returns zeros before and after for each axis; the image is in the centre."""
-    missing = [-size % SIZE_MULTIPLE for size in shape[:2]]
-    return [(total // 2, total - total // 2) for total in missing] + [(0, 0)]
 
 
 def _download(builder: "tfds.core.DatasetBuilder", name: str) -> None:

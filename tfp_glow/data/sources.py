@@ -11,7 +11,9 @@ import tensorflow as tf
 from tfp_glow._suggest import suggestion
 
 __all__ = [
+    "ARRAY_SUFFIXES",
     "FOLDER",
+    "IMAGENET",
     "MAX_HELD_OUT",
     "SIZE_MULTIPLE",
     "SPLITS",
@@ -24,6 +26,10 @@ __all__ = [
 SPLITS = ("train", "validation", "test")
 FOLDER = "folder:"
 """What the name of a folder of pictures begins with, before its path."""
+IMAGENET = "imagenet_npz:"
+"""What the name of a folder of image-net.org's resized images begins with."""
+ARRAY_SUFFIXES = (".npy", ".npz")
+"""What the names of files of arrays end in."""
 SIZE_MULTIPLE = 8
 """Of heights and widths: the three levels that a Glow has by default halve them."""
 MAX_HELD_OUT = 5_000
