@@ -119,7 +119,9 @@ def make_parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     sample.add_argument(
-        "--label", type=int, metavar="K", help="class, for a class-conditional run"
+        "--label",
+        metavar="NAME",
+        help="class, by its name or number, for a class-conditional run",
     )
     _add_seed(sample, "of the images")
     sample.add_argument(

@@ -90,6 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
         "tfp_glow_version": __version__,
         "dataset": info.name,  # of a folder the whole path
         **_source(arguments),
+        "class_names": list(info.class_names) if arguments.conditional else [],
+        "checksums": dict(info.checksums),
         "limit": arguments.limit,
         "seed": arguments.seed,
         "preset": next(name for name, value in PRESETS.items() if value is preset),

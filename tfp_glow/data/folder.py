@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -105,6 +106,11 @@ class FolderDataset:
             num_bits=8,
             num_classes=len(self._classes) or None,
             class_names=tuple(self._classes),
+            checksums={
+                split: _checksum(file.relative_to(self._root) for file in files)
+                for split, files in self._splits.items()
+                if files
+            },
             num_examples={
                 split: len(files) for split, files in self._splits.items() if files
             },
@@ -234,6 +240,12 @@ def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
         }
         for split, files in splits.items()
     }
+
+
+def _checksum(files: Iterable[Path]) -> str:
+    names = sorted(os.fsencode(file.as_posix()) for file in files)
+    checksum = zlib.crc32(b"\0".join(names))
+    return f"{len(names)}-{checksum:08x}"
 
 
 def _classes(splits: dict[str, dict[Path, str]]) -> list[str]:

@@ -48,6 +48,8 @@ class DatasetInfo:
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
         class_names: Names of the labels; empty where they are numbers alone.
+        checksums: Of the names of each split's files, where the set is a folder: they
+            differ as soon as a split is of other pictures.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DatasetInfo:
     num_examples: Mapping[str, int]
     note: str = ""
     class_names: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Source(Protocol):
