@@ -202,6 +202,8 @@ def test_pictures_of_one_good_size_need_no_size(tmp_path):
 
 
 def test_says_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match="needs the path of a folder"):
+        data.describe("folder:")
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         describe(tmp_path / "missing")
     with pytest.raises(FileNotFoundError, match="no picture .* that can be read"):

@@ -1,5 +1,7 @@
 import pathlib
 import socket
+import ssl
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -234,9 +236,31 @@ def test_missing_set_fails_before_tfds_tries_for_minutes(
     assert downloads == []
 
 
-def test_proxy_is_trusted_with_the_names_of_hosts(downloads, monkeypatch, tmp_path):
-    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
-    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "proxy:3128"})
+def test_proxy_that_is_dead_fails_as_soon(downloads, monkeypatch, tmp_path):
+    with socket.socket() as free:  # a port at which nobody listens
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(
+        urllib.request, "getproxies", lambda: {"https": address, "http": address}
+    )
+    with pytest.raises(FileNotFoundError, match=r"Connection refused.*--data-dir"):
+        data.describe("mnist", data_dir=str(tmp_path))
+    assert downloads == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        urllib.error.HTTPError("https://x", 405, "Method not allowed", {}, None),
+        urllib.error.URLError(ssl.SSLCertVerificationError("unknown authority")),
+    ],
+)
+def test_any_answer_of_a_server_is_one(downloads, monkeypatch, tmp_path, answer):
+    def refuse(self, request, timeout):
+        assert timeout <= 10
+        raise answer
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
     with pytest.raises(FileNotFoundError, match=r"no route to host.*--data-dir"):
         data.describe("mnist", data_dir=str(tmp_path))
     assert downloads == ["mnist"]

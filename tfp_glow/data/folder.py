@@ -72,6 +72,10 @@ class FolderDataset:
                 there are too few to have three splits, or there is no such crop.
         """
         check_crop(crop, image_size)
+        if not str(path):
+            raise FileNotFoundError(
+                f"`{FOLDER}` needs the path of a folder of pictures: {FOLDER}PATH."
+            )
         self._root = Path(path).expanduser().resolve()
         if not self._root.is_dir():
             mend = f"Name the folder of your pictures after `{FOLDER}`."

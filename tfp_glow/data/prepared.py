@@ -2,7 +2,8 @@
 
 import importlib.util
 import re
-import socket
+import ssl
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ _OFFICIAL_NUM_EXAMPLES = {
     "mnist": {"train": 60_000, "test": 10_000},
     "svhn_cropped": {"train": 73_257, "test": 26_032},
 }
+_SECONDS = 10  # in which a server must answer
 _VERSIONS = {
     "downsampled_imagenet": "ImageNet as van den Oord et al. made it smaller, of which "
     "papers report bits/dim: not comparable with image-net.org's resized images",
@@ -298,11 +300,12 @@ def _download(builder: "tfds.core.DatasetBuilder", name: str) -> None:
             f"and name their folder: {FOLDER}PATH."
         )
     try:
-        # TFDS tries a dead network for minutes; a name that is unknown fails at once.
-        # Behind a proxy it is the proxy that knows the names.
-        if not urllib.request.getproxies():
-            for url in builder.url_infos or ():
-                socket.getaddrinfo(urllib.parse.urlsplit(url).hostname, None)
+        # TFDS tries a dead network for minutes.
+        hosts = {
+            urllib.parse.urlsplit(url).netloc: url for url in builder.url_infos or ()
+        }
+        for url in hosts.values():
+            _reach(url)
         builder.download_and_prepare()
     except AssertionError as error:  # TFDS's where files are to be fetched by hand
         raise FileNotFoundError(
@@ -315,3 +318,20 @@ def _download(builder: "tfds.core.DatasetBuilder", name: str) -> None:
             f"downloaded ({error}). Name the directory that holds the prepared data "
             "with `data_dir` (--data-dir), or try again with a network."
         ) from error
+
+
+def _reach(url: str) -> None:
+    """Asks a server, through the proxy if there is one, and does not mind its answer.
+
+    Raises:
+        OSError: If there is no answer.
+    """
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        # Not `urlopen`, which remembers the proxy of the first time.
+        urllib.request.build_opener().open(request, timeout=_SECONDS).close()
+    except urllib.error.HTTPError:
+        return
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # TFDS has certificates itself.
+            raise
