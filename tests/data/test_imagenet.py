@@ -22,8 +22,9 @@ def write(folder, name, first, count, **changes):
 
 @pytest.fixture
 def folder(tmp_path):
-    for number in range(1, 11):
-        write(tmp_path, f"train_data_batch_{number}.npz", 10 * (number - 1), 10)
+    for number in range(1, 11):  # validation begins in the middle of the last one
+        count = 20 if number == 10 else 10
+        write(tmp_path, f"train_data_batch_{number}.npz", 10 * (number - 1), count)
     write(tmp_path, "val_data.npz", 200, 7)
     return tmp_path
 
@@ -33,7 +34,7 @@ def test_describes_itself(folder):
     assert info.name == f"imagenet_npz:{folder}"
     assert info.event_shape == (SIZE, SIZE, 3)
     assert info.num_classes == 1000
-    assert info.num_examples == {"train": 90, "validation": 10, "test": 7}
+    assert info.num_examples == {"train": 99, "validation": 11, "test": 7}
     assert "not comparable with downsampled_imagenet" in info.note
 
 
@@ -42,7 +43,7 @@ def test_gives_images_and_labels_from_0_in_the_order_of_the_files(
     folder, monkeypatch, num_read
 ):
     monkeypatch.setattr(imagenet, "_NUM_READ", num_read)
-    expected = {"train": range(90), "validation": range(90, 100)}
+    expected = {"train": range(99), "validation": range(99, 110)}
     for split, labels in (expected | {"test": range(200, 207)}).items():
         images, found = data.load_arrays(f"imagenet_npz:{folder}", split)
         assert found.tolist() == list(labels)

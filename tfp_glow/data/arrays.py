@@ -14,8 +14,6 @@ __all__ = ["ArrayDataset"]
 
 _IMAGES = ("images", "labels")
 _SPLITS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
-_KEYS = "`images` and perhaps `labels`, or as Keras's files `x_train` and `x_test` and "
-_KEYS += "perhaps `y_train` and `y_test`"
 
 
 class ArrayDataset:
@@ -166,7 +164,9 @@ def _find(arrays: dict[str, np.ndarray], file: Path) -> dict[str, tuple[str, str
     if "x_train" in arrays:
         return {split: keys for split, keys in _SPLITS.items() if keys[0] in arrays}
     raise ValueError(
-        f"A .npz file must hold {_KEYS}. Received: {sorted(arrays)} in {str(file)!r}."
+        "A .npz file must hold `images` and perhaps `labels`; or as Keras's files "
+        "`x_train` and `x_test`, and perhaps `y_train` and `y_test`. "
+        f"Received: {sorted(arrays)} in {str(file)!r}."
     )
 
 

@@ -21,7 +21,7 @@ from tfp_glow.data.sources import (
     DatasetInfo,
     check_split,
 )
-from tfp_glow.data.squares import BROKEN, check_crop, note, to_squares
+from tfp_glow.data.squares import check_crop, note, to_squares
 
 __all__ = ["FolderDataset"]
 
@@ -189,7 +189,7 @@ def _header(file: Path) -> tuple[tuple[int, int], bool] | None:
         with Image.open(file) as image:
             is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
             return None if image.mode == "F" else (image.size, is_grey)
-    except BROKEN:
+    except Exception:  # Pillow raises many kinds.
         return None
 
 

@@ -33,12 +33,10 @@ from PIL import Image, ImageOps
 
 from tfp_glow._suggest import suggestion
 
-__all__ = ["BROKEN", "CROPS", "check_crop", "note", "to_squares"]
+__all__ = ["CROPS", "check_crop", "note", "to_squares"]
 
 CROPS = ("center", "random")
 """How a square is cut out of a picture."""
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no picture, or was cut short."""
 
 _SHORTER_SIDE = 1.5  # in sides of the square, where it is cut at random
 _REDUCING_GAP = 3.0  # Pillow: "practically indistinguishable" from a full decoding
@@ -165,16 +163,26 @@ def _read(
                 ground = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(ground, image)
             image = image.convert("RGB" if channels == 3 else "L")
-            side = min(image.size) / shorter_side
-            left, top = (np.array(image.size) - side) * place
-            box = (left, top, left + side, top + side)
-            image = image.resize((size, size), Image.Resampling.LANCZOS, box)
+            image = _cut(image, size, place, crop)
             return np.asarray(image).reshape(shape)
-    except BROKEN as error:
+    except Exception as error:  # Pillow raises many kinds; training is to go on.
         is_file = open_picture is _open_file
         name = os.fsdecode(picture) if is_file else "A picture of the data set"
         _log.warning("%s cannot be read and is left out: %s", name, error)
         return np.zeros([0, 0, 0], np.uint8)
+
+
+def _cut(image: Image.Image, size: int, place: np.ndarray, crop: str) -> Image.Image:
+    """The square, resized."""
+    if crop == "center":  # cut before it is resized: nothing from outside bleeds in
+        side = min(image.size)
+        left, top = ((length - side) // 2 for length in image.size)
+        image = image.crop((left, top, left + side, top + side))
+        return image.resize((size, size), Image.Resampling.LANCZOS)
+    side = min(image.size) / _SHORTER_SIDE
+    left, top = (np.array(image.size) - side) * place
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box)
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
