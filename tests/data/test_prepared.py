@@ -167,6 +167,10 @@ def test_class_names_are_those_of_tfds(prepare):
     directory = prepare("own", {"image": IMAGE, "label": label}, test=labelled(4))
     info = data.describe("own", data_dir=directory)
     assert info.class_names == ("cat", "dog", "eel", "fox")
+    directory = prepare("numbers", {"image": IMAGE, "label": LABEL}, test=labelled(4))
+    info = data.describe("numbers", data_dir=directory)
+    assert info.class_names == ()
+    assert info.num_classes == 4
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ class PreparedDataset:
             data_dir: Directory of prepared data sets; by default that of TFDS.
             image_size: Side of the squares. The images' own size when not given, if
                 that is one for all.
-            crop: How they are cut out, one of `squares.CROPS`.
+            crop: How they are cut out, one of `squares.CROPS`; images that have the
+                size already are left as they are.
             seed: Of random crops, which training images alone have.
             embedded: Names that are no TFDS sets, to suggest when `name` is misspelled.
 
@@ -112,12 +113,6 @@ class PreparedDataset:
         self._name = name
         self._image_shape, self._class_names = _check_features(self._builder, tfds)
         self._image_size = _square_size(self._builder, self._image_shape, image_size)
-        if crop == "random" and self._image_size is None:
-            raise ValueError(
-                f"The images of {name!r} are {image_size}x{image_size} already, and "
-                "nothing is cut out of them. Received: crop='random' (--crop, or of a "
-                "preset)."
-            )
         if self._image_size is None:
             self._event_shape = padded_shape(self._image_shape)
         else:
@@ -142,12 +137,13 @@ class PreparedDataset:
         validation = self._slices.get("validation", "validation")
         if validation != "validation":
             notes.append(f"validation is {validation}")
+        numbers = tuple(map(str, range(len(self._class_names))))
         return DatasetInfo(
             name=self._name,
             event_shape=self._event_shape,
             num_bits=8,
             num_classes=len(self._class_names) or None,
-            class_names=self._class_names,
+            class_names=() if self._class_names == numbers else self._class_names,
             num_examples={
                 split: self._builder.info.splits[part].num_examples
                 for split, part in self._slices.items()
@@ -236,7 +232,8 @@ def _check_features(
             f"set of images. Received: features={features}."
         )
     label = features["label"] if "label" in features else None
-    has_classes = isinstance(label, tfds.features.ClassLabel)
+    is_label = isinstance(label, tfds.features.ClassLabel)
+    has_classes = is_label and label.num_classes is not None
     return image.shape, tuple(label.names) if has_classes else ()
 
 
