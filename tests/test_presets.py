@@ -74,6 +74,14 @@ def test_models_of_the_paper_warm_up():
         assert preset.ema_momentum < 1
 
 
+def test_lsun_is_prepared_as_in_the_paper():
+    for category in ("bedroom", "tower", "church"):
+        preset = PRESETS[f"lsun-{category}"]
+        assert preset.crop == "random"
+        assert preset.dataset.startswith(f"lsun/{category}")
+    assert PRESETS["lsun-128"].crop == "center"
+
+
 def test_ablations_differ_in_permutation_and_coupling_alone():
     grid = {n: p for n, p in PRESETS.items() if n.startswith("ablation-")}
     assert len(grid) == 6

@@ -32,6 +32,7 @@ class Preset:
         clip_norm: Largest norm of the gradient; any when `None`.
         guard: Whether steps that would ruin the model are skipped, and weights go back.
         ema_momentum: Of the moving average of the weights that is evaluated and kept.
+        crop: How squares are cut out of pictures of any size.
         max_shift: Pixels by which half of the training images are moved, at most.
         flips: Whether half of the training images are mirrored, left for right.
         bits_per_dim: What the paper reports on test images; `None` where nothing.
@@ -53,6 +54,7 @@ class Preset:
     clip_norm: float | None = None
     guard: bool = True
     ema_momentum: float = 0.99
+    crop: str = "center"
     max_shift: int = 0
     flips: bool = False
     bits_per_dim: float | None = None
@@ -193,13 +195,14 @@ PRESETS: dict[str, Preset] = {
     ),
     **{
         f"lsun-{category}": _paper(
-            f"the paper's model of LSUN's {category} pictures",
-            "folder:PATH",
+            f"the paper's model of LSUN's {category} pictures, cut at random",
+            f"lsun/{category.replace('church', 'church_outdoor')}",
             64,
             num_levels=3,
             num_steps=48,
             batch_size=128,
             epochs=100,
+            crop="random",
             bits_per_dim=bits,
         )
         for category, bits in [("bedroom", 2.38), ("tower", 2.46), ("church", 2.67)]
@@ -207,7 +210,7 @@ PRESETS: dict[str, Preset] = {
     **{
         f"lsun-{size}": _paper(
             "the paper's model for samples of LSUN, 5 bits",
-            "folder:PATH",
+            "lsun/bedroom",
             size,
             num_levels=5,
             num_steps=64,

@@ -202,6 +202,8 @@ def test_pictures_of_one_good_size_need_no_size(tmp_path):
 
 
 def test_says_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match="needs the path of a folder"):
+        data.describe("folder:")
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         describe(tmp_path / "missing")
     with pytest.raises(FileNotFoundError, match="no picture .* that can be read"):
@@ -209,7 +211,9 @@ def test_says_what_is_wrong(tmp_path):
     save(tmp_path, "1.png")
     with pytest.raises(ValueError, match=r"at least 3 pictures.*Received: 1"):
         describe(tmp_path)
-    with pytest.raises(ValueError, match=r"`image_size` .* is for `folder:PATH`"):
+    with pytest.raises(
+        ValueError, match=r"`image_size` .*and `crop`.*of .digits. have one"
+    ):
         data.describe("digits", image_size=16)
     for split in ("train", "val"):
         save(tmp_path, f"split/{split}/1.png")

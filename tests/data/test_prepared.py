@@ -1,5 +1,7 @@
 import pathlib
 import socket
+import ssl
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -113,11 +115,62 @@ def test_set_without_labels(prepare):
         data.load("own", "test", data_dir=directory, with_labels=True)
 
 
-def test_set_of_images_of_other_sizes_is_rejected(prepare):
-    features = {"image": tfds.features.Image(shape=(None, None, 3))}
-    directory = prepare("own", features, test=[{"image": labelled(1)[0]["image"]}])
-    with pytest.raises(ValueError, match=r"differ in size.*\(None, None, 3\)"):
+def test_images_that_differ_in_size_need_one(prepare):
+    features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": LABEL}
+    # Each of one colour, which says its label.
+    rows = [
+        {"image": np.full([10 + i, 40 - i, 3], 50 * i, np.uint8), "label": i}
+        for i in range(4)
+    ]
+    directory = prepare("own", features, test=rows)
+    with pytest.raises(ValueError, match=r"differ in size.*--image-size.*None, 3\)"):
         data.describe("own", data_dir=directory)
+    info = data.describe("own", data_dir=directory, image_size=8)
+    assert info.event_shape == (8, 8, 3)
+    assert info.note == "the square in the middle, resized to 8x8"
+    images, labels = data.load_arrays("own", "test", data_dir=directory, image_size=8)
+    assert images.shape == (4, 8, 8, 3)
+    assert sorted(labels) == [0, 1, 2, 3]
+    np.testing.assert_array_equal(images[:, 4, 4, 0], 50 * labels)
+    assert images.std(axis=(1, 2)).max() == 0
+
+
+def test_images_of_one_size_are_made_smaller_when_asked(prepare):
+    directory = prepare(
+        "own", {"image": IMAGE, "label": LABEL}, test=labelled(3, (10, 5, 3))
+    )
+
+    def shape(image_size):
+        options = {"data_dir": directory, "image_size": image_size}
+        images, _ = data.load_arrays("own", "test", **options)
+        assert data.describe("own", **options).event_shape == images.shape[1:]
+        return images.shape[1:]
+
+    assert shape(None) == (16, 8, 3)
+    assert shape(4) == (4, 4, 3)
+    with pytest.raises(ValueError, match=r"are 10x5, and `image_size`.*would enlarge"):
+        shape(8)
+
+
+def test_the_size_that_images_have_after_padding_changes_nothing(prepare):
+    features = {"image": tfds.features.Image(shape=(6, 5, 1))}
+    rows = [{"image": example["image"]} for example in labelled(3, (6, 5, 1))]
+    directory = prepare("own", features, test=rows)
+    plain, _ = data.load_arrays("own", "test", data_dir=directory)
+    same, _ = data.load_arrays("own", "test", data_dir=directory, image_size=8)
+    assert plain.shape == (3, 8, 8, 1)
+    np.testing.assert_array_equal(plain, same)
+
+
+def test_class_names_are_those_of_tfds(prepare):
+    label = tfds.features.ClassLabel(names=["cat", "dog", "eel", "fox"])
+    directory = prepare("own", {"image": IMAGE, "label": label}, test=labelled(4))
+    info = data.describe("own", data_dir=directory)
+    assert info.class_names == ("cat", "dog", "eel", "fox")
+    directory = prepare("numbers", {"image": IMAGE, "label": LABEL}, test=labelled(4))
+    info = data.describe("numbers", data_dir=directory)
+    assert info.class_names == ()
+    assert info.num_classes == 4
 
 
 @pytest.mark.parametrize(
@@ -187,9 +240,31 @@ def test_missing_set_fails_before_tfds_tries_for_minutes(
     assert downloads == []
 
 
-def test_proxy_is_trusted_with_the_names_of_hosts(downloads, monkeypatch, tmp_path):
-    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
-    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "proxy:3128"})
+def test_proxy_that_is_dead_fails_as_soon(downloads, monkeypatch, tmp_path):
+    with socket.socket() as free:  # a port at which nobody listens
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(
+        urllib.request, "getproxies", lambda: {"https": address, "http": address}
+    )
+    with pytest.raises(FileNotFoundError, match=r"Connection refused.*--data-dir"):
+        data.describe("mnist", data_dir=str(tmp_path))
+    assert downloads == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        urllib.error.HTTPError("https://x", 405, "Method not allowed", {}, None),
+        urllib.error.URLError(ssl.SSLCertVerificationError("unknown authority")),
+    ],
+)
+def test_any_answer_of_a_server_is_one(downloads, monkeypatch, tmp_path, answer):
+    def refuse(self, request, timeout):
+        assert timeout <= 10
+        raise answer
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
     with pytest.raises(FileNotFoundError, match=r"no route to host.*--data-dir"):
         data.describe("mnist", data_dir=str(tmp_path))
     assert downloads == ["mnist"]

@@ -42,7 +42,12 @@ def run(arguments: argparse.Namespace) -> None:
         use_ema=arguments.use_ema,
     )
     if arguments.dataset is not None:
-        info = data.describe(arguments.dataset, data_dir=arguments.data_dir)
+        image_size = (
+            arguments.image_size if data.is_resizable(arguments.dataset) else None
+        )
+        info = data.describe(
+            arguments.dataset, data_dir=arguments.data_dir, image_size=image_size
+        )
         check_same_shape(info, model)
     config = {
         "format_version": FORMAT_VERSION,

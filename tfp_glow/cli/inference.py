@@ -1,29 +1,31 @@
 """Measuring and sampling in batches of one size, the same for the same seed."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 import numpy as np
 
 from tfp_glow import data
+from tfp_glow._suggest import suggestion
 from tfp_glow.cli.run_folder import Run
 from tfp_glow.data import DatasetInfo
-from tfp_glow.data.sources import FOLDER
 from tfp_glow.glow_model import GlowModel
 
 __all__ = [
     "HeldOut",
-    "check_label",
     "check_same_shape",
     "draw",
+    "find_label",
     "held_out_split",
     "load_held_out",
     "measure",
 ]
 
 _BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
+_NUM_NAMED = 10
 
 
 def held_out_split(info: DatasetInfo) -> str:
@@ -59,22 +61,54 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
 
     Raises:
         FileNotFoundError: If the data set is gone.
-        ValueError: If neither says which data set, or there is no such split.
+        ValueError: If neither says which data set, there is no such split, or it has
+            changed since.
     """
     dataset = arguments.dataset or run.config["dataset"]
     if dataset is None:
         raise ValueError(
             f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
         )
-    data_dir = arguments.data_dir or run.config.get("data_dir")
-    source: dict[str, Any] = {"data_dir": data_dir}
-    if dataset.startswith(FOLDER):  # pictures of any size
-        source["image_size"] = run.model.event_shape[0]
+    source = _source(run, dataset)
+    if arguments.data_dir is not None:
+        source["data_dir"] = arguments.data_dir
     info = data.describe(dataset, **source)
     check_same_shape(info, run.model)
     split = arguments.split or held_out_split(info)
+    if arguments.dataset is None:
+        _check_unchanged(info, split, run)
     images, labels = data.load_arrays(dataset, split, limit=arguments.limit, **source)
     return HeldOut(dataset, split, info.note, images, labels)
+
+
+def _source(run: Run, dataset: str) -> dict[str, Any]:
+    """How images of a data set become images as those that a run was trained on."""
+    source = {name: run.config.get(name) for name in ("data_dir", "image_size")}
+    if not data.is_resizable(dataset):
+        return source | {"image_size": None}
+    if dataset != run.config["dataset"] or "image_size" not in run.config:
+        height, width, _ = run.model.event_shape
+        source["image_size"] = height if height == width else None
+    return source | {"crop": run.config.get("crop", "center")}
+
+
+def _check_unchanged(info: DatasetInfo, split: str, run: Run) -> None:
+    """Raises `ValueError` where a split is of other pictures or classes than it was."""
+    classes = run.config.get("class_names")
+    recorded = run.config.get("checksums", {}).get(split)
+    if classes and tuple(classes) != info.class_names:
+        what, then, now = "classes", classes, info.class_names
+    elif recorded is not None and recorded != info.checksums.get(split):
+        what, then = f"{split} pictures", recorded.split("-")[0]
+        now = info.checksums.get(split, "0-").split("-")[0]
+    else:
+        return
+    raise ValueError(
+        f"The {what} of {info.name!r} are no longer those of the training: pictures or "
+        "folders were added, removed or renamed, and the model may have been trained "
+        "on what is measured. To measure on them as they are, name the data set, "
+        f"--dataset {quote(info.name)}. Received: {now}; there were {then}."
+    )
 
 
 def check_same_shape(info: DatasetInfo, model: GlowModel) -> None:
@@ -185,25 +219,40 @@ def draw(
     )
 
 
-def check_label(label: int | None, num_classes: int | None) -> None:
-    """Raises `ValueError` unless a label is given where, and only where, one is needed.
+def find_label(
+    received: str | None, num_classes: int | None, class_names: Sequence[str] = ()
+) -> int | None:
+    """Returns the number of the class that was asked for.
 
     Args:
-        label: The class asked for, if any.
+        received: Its name or number, if there is one. A name comes first: where classes
+            are named "1" and "2", "1" is the first.
         num_classes: How many the model has, or None.
+        class_names: Their names, if they are known.
+
+    Raises:
+        ValueError: Unless a class is named where, and only where, there are some.
     """
     if num_classes is None:
-        if label is not None:
+        if received is not None:
             raise ValueError(
                 "This model has no classes. Leave --label out, or train one with "
-                f"--conditional. Received: --label {label}."
+                f"--conditional. Received: --label {received}."
             )
-    elif label is None or not 0 <= label < num_classes:
-        raise ValueError(
-            f"This model has {num_classes} classes: choose one with --label, from 0 to "
-            f"{num_classes - 1}. Received: "
-            f"{'none' if label is None else f'--label {label}'}."
-        )
+        return None
+    if received in class_names:
+        return class_names.index(received)
+    if received is not None and received.isdecimal() and int(received) < num_classes:
+        return int(received)
+    shown = ", ".join(class_names[:_NUM_NAMED])
+    shown += ", ..." if class_names[_NUM_NAMED:] else ""
+    named = f" by its name ({shown}) or number" if class_names else ""
+    raise ValueError(
+        f"This model has {num_classes} classes: choose one with --label{named}, from 0 "
+        f"to {num_classes - 1}. Received: "
+        f"{'none' if received is None else f'--label {received}'}."
+        f"{suggestion(received or '', class_names)}"
+    )
 
 
 def _batches(num_images: int) -> Iterator[slice]:

@@ -123,7 +123,9 @@ def make_parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     sample.add_argument(
-        "--label", type=int, metavar="K", help="class, for a class-conditional run"
+        "--label",
+        metavar="NAME",
+        help="class, by its name or number, for a class-conditional run",
     )
     _add_seed(sample, "of the images")
     sample.add_argument(
@@ -214,8 +216,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="digits, photos, folder:PATH for your own pictures, or a data set of "
-        "TensorFlow Datasets",
+        help="digits, photos, folder:PATH for your own pictures, a .npy or .npz file "
+        "of images, imagenet_npz:PATH for image-net.org's resized ones, or a data set "
+        "of TensorFlow Datasets",
     )
     parser.add_argument(
         "--output", type=Path, metavar="RUN", help="run folder to write"
@@ -241,8 +244,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--image-size",
         type=_positive_integer,
         metavar="N",
-        help="with folder:PATH: cut the square out of the middle of each picture, and "
-        "resize it to N x N",
+        help="of pictures of any size: cut a square out of each and resize it to N x N",
+    )
+    parser.add_argument(
+        "--crop",
+        metavar="NAME",
+        help="center, the square in the middle, or random, of two thirds of the "
+        "shorter side, anywhere in training pictures (default: the preset's)",
     )
     _add_limit(parser, "train on the first N images only, for a quick try")
     _add_seed(parser, "of weights, noise and order of images")

@@ -4,7 +4,7 @@ import argparse
 
 import numpy as np
 
-from tfp_glow.cli.inference import check_label, draw
+from tfp_glow.cli.inference import draw, find_label
 from tfp_glow.cli.run_folder import load_run
 from tfp_glow.plots import image_grid
 
@@ -25,8 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: If the temperature or the label cannot be, or the run is damaged.
     """
     trained = load_run(arguments.run_folder)
-    label, num_samples = arguments.label, arguments.num_samples
-    check_label(label, trained.model.glow.num_classes)
+    num_samples = arguments.num_samples
+    class_names = trained.config.get("class_names", [])
+    label = find_label(arguments.label, trained.model.glow.num_classes, class_names)
     images = draw(
         trained.model,
         num_samples,

@@ -46,7 +46,8 @@ __all__ = ["run"]
 _TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
 _NUM_SHOWN = 25
 
-_DATA_OPTIONS = ("data_dir", "image_size", "limit", "seed", "num_noise_samples")
+_SOURCE_OPTIONS = ("data_dir", "image_size", "crop")
+_DATA_OPTIONS = (*_SOURCE_OPTIONS, "limit", "seed", "num_noise_samples")
 _TRAINING_OPTIONS = (
     "epochs",
     "batch_size",
@@ -109,6 +110,7 @@ def _begin(arguments: argparse.Namespace, stack: ExitStack) -> None:
         stack.enter_context(locked(output))
     preset = preset_for(arguments.dataset, arguments.preset)
     arguments.conditional |= preset.conditional
+    arguments.crop = arguments.crop or preset.crop
     settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
     info = data.describe(arguments.dataset, **_source(arguments))
     keras.utils.set_random_seed(arguments.seed)
@@ -118,6 +120,8 @@ def _begin(arguments: argparse.Namespace, stack: ExitStack) -> None:
         "tfp_glow_version": __version__,
         "dataset": info.name,  # of a folder the whole path
         **{name: getattr(arguments, name) for name in _DATA_OPTIONS},
+        "class_names": list(info.class_names) if arguments.conditional else [],
+        "checksums": dict(info.checksums),
         "preset": next(name for name, value in PRESETS.items() if value is preset),
         "model": model_config(model),
         "training": {
@@ -229,8 +233,8 @@ def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
 
 
 def _source(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Where a data set is, and the size of its images."""
-    return {"data_dir": arguments.data_dir, "image_size": arguments.image_size}
+    """Where a data set is, and how its images are prepared."""
+    return {name: getattr(arguments, name) for name in _SOURCE_OPTIONS}
 
 
 def _make_model(

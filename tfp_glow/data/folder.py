@@ -4,14 +4,16 @@ import functools
 import logging
 import os
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tfp_glow.data.sources import (
+    ARRAY_SUFFIXES,
     FOLDER,
     MAX_HELD_OUT,
     SIZE_MULTIPLE,
@@ -19,6 +21,7 @@ from tfp_glow.data.sources import (
     DatasetInfo,
     check_split,
 )
+from tfp_glow.data.squares import check_crop, note, to_squares
 
 __all__ = ["FolderDataset"]
 
@@ -29,45 +32,56 @@ _SPLIT_FOLDERS = {
     "test": ("test", "testing"),
 }
 _NUM_NAMED = 10
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is no picture, or was cut short."""
 
 _log = logging.getLogger("tfp_glow")
 
 
 class FolderDataset:
-    """Pictures below a folder, cut to the square in their middle and resized.
+    """Pictures below a folder, cut to squares and resized, see `squares`.
 
     - Folders named train, validation and test are the splits; otherwise a tenth of the
       pictures each, 5,000 at most, chosen by their names, is validation and test. Where
       there is a folder train, a tenth of it is validation if there is no such folder.
     - Where all pictures lie in folders, the topmost of these are the classes, numbered
       in the order of their names.
-    - Grey pictures stay grey if all are; among others they become coloured. What is
-      transparent becomes white, and a camera's rotation is applied.
+    - Grey pictures stay grey if all are; among others they become coloured.
     - What cannot be read is left out: at once where its beginning shows it, with a
       warning that names files; later, where its end is missing, with one each.
     """
 
-    def __init__(self, path: str | Path, *, image_size: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        image_size: int | None = None,
+        crop: str = "center",
+        seed: int = 0,
+    ) -> None:
         """Looks at every file's beginning.
 
         Args:
             path: The folder.
             image_size: Side of the squares. The pictures' own size when not given, if
                 that is one for all.
+            crop: How they are cut out, one of `squares.CROPS`.
+            seed: Of random crops, which training pictures alone have.
 
         Raises:
             FileNotFoundError: If there is no such folder, or no picture in it.
             ValueError: If the pictures differ in size and `image_size` is not given,
-                or there are too few to have three splits.
+                there are too few to have three splits, or there is no such crop.
         """
+        check_crop(crop, image_size)
+        if not str(path):
+            raise FileNotFoundError(
+                f"`{FOLDER}` needs the path of a folder of pictures: {FOLDER}PATH."
+            )
         self._root = Path(path).expanduser().resolve()
         if not self._root.is_dir():
-            raise FileNotFoundError(
-                f"There is no folder {str(self._root)!r}. Name the folder of your "
-                "pictures after `folder:`."
-            )
+            mend = f"Name the folder of your pictures after `{FOLDER}`."
+            if self._root.suffix in ARRAY_SUFFIXES and self._root.is_file():
+                mend = f"A file of arrays is named without `{FOLDER}`."
+            raise FileNotFoundError(f"There is no folder {str(self._root)!r}. {mend}")
         found = _pictures(self._root)
         if not found:
             raise FileNotFoundError(
@@ -75,7 +89,7 @@ class FolderDataset:
                 f"that end in one of {sorted(_SUFFIXES)} are looked at, in folders of "
                 "the folder too."
             )
-        self._image_size = image_size
+        self._image_size, self._crop, self._seed = image_size, crop, seed
         self._shape = _event_shape(found, image_size, self._root)
         self._num_small = sum(min(size) < min(self._shape[:2]) for _, size, _ in found)
         self._splits = _split_up([file for file, _, _ in found], self._root)
@@ -83,9 +97,7 @@ class FolderDataset:
 
     def info(self) -> DatasetInfo:
         """Returns the description of the data set."""
-        notes = [f"pictures of {self._root.name}, the square in the middle"]
-        if self._image_size is not None:
-            notes.append(f"resized to {self._image_size}x{self._image_size}")
+        notes = [f"pictures of {self._root.name}: {note(self._image_size, self._crop)}"]
         if self._num_small:
             notes.append(f"{self._num_small:,} of them were smaller")
         if self._classes:
@@ -97,6 +109,12 @@ class FolderDataset:
             event_shape=self._shape,
             num_bits=8,
             num_classes=len(self._classes) or None,
+            class_names=tuple(self._classes),
+            checksums={
+                split: _checksum(file.relative_to(self._root) for file in files)
+                for split, files in self._splits.items()
+                if files
+            },
             num_examples={
                 split: len(files) for split, files in self._splits.items() if files
             },
@@ -120,30 +138,15 @@ class FolderDataset:
                 f"There are no {split} pictures in {str(self._root)!r}. Received: "
                 f"split={split!r}; there are {[s for s in SPLITS if self._splits[s]]}."
             )
-        read = functools.partial(_read, shape=self._shape)
-        labels = [
-            self._classes.index(c) if self._classes else 0 for c in files.values()
-        ]
-
-        def example(file: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
-            image = tf.numpy_function(read, [file], tf.uint8, stateful=False)
-            return {"image": image, "label": label}
-
-        def is_readable(example: dict[str, tf.Tensor]) -> tf.Tensor:
-            return tf.size(example["image"]) > 0
-
-        def finish(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            image = tf.ensure_shape(example["image"], self._shape)
-            return {"image": image} | (
-                {"label": example["label"]} if self._classes else {}
-            )
-
-        pairs = (list(map(os.fsencode, files)), np.array(labels, np.int32))
-        return (
-            tf.data.Dataset.from_tensor_slices(pairs)
-            .map(example, num_parallel_calls=tf.data.AUTOTUNE)
-            .filter(is_readable)
-            .map(finish)
+        examples = {"file": list(map(os.fsencode, files))}
+        if self._classes:
+            labels = [self._classes.index(name) for name in files.values()]
+            examples["label"] = np.array(labels, np.int32)
+        return to_squares(
+            tf.data.Dataset.from_tensor_slices(examples),
+            self._shape,
+            crop=self._crop,
+            seed=self._seed if split == "train" else None,
         )
 
 
@@ -186,7 +189,7 @@ def _header(file: Path) -> tuple[tuple[int, int], bool] | None:
         with Image.open(file) as image:
             is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
             return None if image.mode == "F" else (image.size, is_grey)
-    except _BROKEN:
+    except Exception:  # Pillow raises many kinds.
         return None
 
 
@@ -243,36 +246,13 @@ def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
     }
 
 
+def _checksum(files: Iterable[Path]) -> str:
+    names = sorted(os.fsencode(file.as_posix()) for file in files)
+    checksum = zlib.crc32(b"\0".join(names))
+    return f"{len(names)}-{checksum:08x}"
+
+
 def _classes(splits: dict[str, dict[Path, str]]) -> list[str]:
     """Names of the classes; none if a picture is in no folder, or all in one."""
     names = {name for files in splits.values() for name in files.values()}
     return sorted(names) if "" not in names and len(names) > 1 else []
-
-
-def _read(file: bytes, *, shape: tuple[int, int, int]) -> np.ndarray:
-    """The picture as `[H, W, C]`, or nothing, and a warning, if it cannot be read."""
-    height, width, channels = shape
-    try:
-        with Image.open(os.fsdecode(file)) as image:
-            image = ImageOps.exif_transpose(image)
-            image = _to_8_bits(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                ground = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(ground, image)
-            image = image.convert("RGB" if channels == 3 else "L")
-            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-            return np.asarray(image).reshape(shape)
-    except _BROKEN as error:
-        _log.warning("%s cannot be read and is left out: %s", os.fsdecode(file), error)
-        return np.zeros([0, 0, 0], np.uint8)
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16 bits of grey as 8; Pillow's own conversion would cut off what is above 255."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65_535:
-        raise ValueError("its values have more than 16 bits.")
-    return Image.fromarray((values // 256).astype(np.uint8))

@@ -1,17 +1,29 @@
 """From a name and a split to batches of images."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_glow.data import digits, photos
+from tfp_glow.data.arrays import ArrayDataset
 from tfp_glow.data.folder import FolderDataset
+from tfp_glow.data.imagenet import ImagenetDataset
 from tfp_glow.data.prepared import PreparedDataset
-from tfp_glow.data.sources import FOLDER, DatasetInfo, Source
+from tfp_glow.data.sources import (
+    ARRAY_SUFFIXES,
+    FOLDER,
+    IMAGENET,
+    DatasetInfo,
+    Source,
+)
 
-__all__ = ["describe", "load", "load_arrays", "names"]
+__all__ = ["describe", "is_resizable", "load", "load_arrays", "names"]
 
 _EMBEDDED: dict[str, Source] = {"digits": digits, "photos": photos}
-_SHUFFLE_BUFFER = 10_000  # TFDS files are in random order already; 30 MB at 32x32x3.
+# TFDS files are in random order already, and a folder's pictures are.
+_SHUFFLED_IMAGES = 10_000
+_SHUFFLED_BYTES = 2**28
 
 
 def names() -> tuple[str, ...]:
@@ -24,15 +36,33 @@ def names() -> tuple[str, ...]:
     return tuple(_EMBEDDED)
 
 
+def is_resizable(name: str) -> bool:
+    """Returns whether `image_size` and `crop` are for a data set.
+
+    Example:
+        >>> is_resizable("folder:pictures"), is_resizable("digits")
+        (True, False)
+    """
+    is_array = name.startswith(IMAGENET) or name.endswith(ARRAY_SUFFIXES)
+    return name.startswith(FOLDER) or not (name in _EMBEDDED or is_array)
+
+
 def describe(
-    name: str, *, data_dir: str | None = None, image_size: int | None = None
+    name: str,
+    *,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    crop: str = "center",
 ) -> DatasetInfo:
     """Returns what a model has to know about a data set.
 
     Args:
-        name: One of `names()`, `folder:PATH`, or a data set of TensorFlow Datasets.
+        name: As in `load`.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
-        image_size: Side of the squares that a folder's pictures are cut and resized to.
+        image_size: Side of the squares to which a folder's pictures, or the images of a
+            TFDS set, are cut and resized; their own size when not given.
+        crop: How they are cut out: "center", or "random", which is of training images
+            alone; see `tfp_glow.data.squares`.
 
     Raises:
         FileNotFoundError: If the set is not prepared and cannot be downloaded.
@@ -43,7 +73,7 @@ def describe(
         >>> describe("digits").event_shape
         (8, 8, 1)
     """
-    return _source(name, data_dir, image_size).info()
+    return _source(name, data_dir, image_size, crop).info()
 
 
 def load(
@@ -56,23 +86,29 @@ def load(
     with_labels: bool = False,
     data_dir: str | None = None,
     image_size: int | None = None,
+    crop: str = "center",
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
     """Returns the images of a split as a `tf.data.Dataset`.
 
     Args:
-        name: One of `names()`, `folder:PATH`, or a data set of TensorFlow Datasets,
-            which is downloaded if it is not prepared in `data_dir`.
+        name: One of `names()`; `folder:PATH`, a folder of pictures; a `.npy` or `.npz`
+            file of images; `imagenet_npz:PATH`, a folder of image-net.org's resized
+            images; or a data set of TensorFlow Datasets, which is downloaded if it is
+            not prepared in `data_dir`.
         split: "train", "validation" or "test". A TFDS set without validation gives
             the last tenth of train for it (at most 5,000 images) and the rest as
             train; one without test has none.
         batch_size: Number of images in a batch; single images when not given.
         shuffle: Whether to shuffle, anew in each epoch.
-        seed: Seed of the shuffling. The same seed gives the same epochs, under the
-            same `tf.random.set_seed`.
+        seed: Seed of shuffling and of random crops. The same seed gives the same
+            epochs, under the same `tf.random.set_seed`.
         with_labels: Whether to give pairs of images and labels.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
-        image_size: Side of the squares that a folder's pictures are cut and resized to.
+        image_size: Side of the squares to which a folder's pictures, or the images of a
+            TFDS set, are cut and resized; their own size when not given.
+        crop: How they are cut out: "center", or "random", which is of training images
+            alone; see `tfp_glow.data.squares`.
         drop_remainder: Whether to leave out a last batch that is not full.
 
     Shapes:
@@ -92,7 +128,7 @@ def load(
         (TensorShape([50, 8, 8, 1]), TensorShape([50]))
     """
     _check_count("batch_size", batch_size)
-    source = _source(name, data_dir, image_size)
+    source = _source(name, data_dir, image_size, crop, seed)
     examples = source.examples(split)
     if with_labels and "label" not in examples.element_spec:
         raise ValueError(
@@ -100,8 +136,13 @@ def load(
             "that has a feature 'label'. Received: with_labels=True."
         )
     if shuffle:
-        buffer_size = min(source.info().num_examples[split], _SHUFFLE_BUFFER)
-        examples = examples.shuffle(buffer_size, seed, reshuffle_each_iteration=True)
+        info = source.info()
+        size = min(
+            info.num_examples[split],
+            _SHUFFLED_IMAGES,
+            max(1, _SHUFFLED_BYTES // math.prod(info.event_shape)),
+        )
+        examples = examples.shuffle(size, seed, reshuffle_each_iteration=True)
     dataset = examples.map(
         (lambda example: (example["image"], example["label"]))
         if with_labels
@@ -119,15 +160,19 @@ def load_arrays(
     limit: int | None = None,
     data_dir: str | None = None,
     image_size: int | None = None,
+    crop: str = "center",
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the images of a split as arrays: for small sets, and to evaluate on.
 
     Args:
-        name: One of `names()`, or a data set of TensorFlow Datasets.
+        name: As in `load`.
         split: "train", "validation" or "test", as in `load`.
         limit: Number of images to return, the first ones; all when not given.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
-        image_size: Side of the squares that a folder's pictures are cut and resized to.
+        image_size: Side of the squares to which a folder's pictures, or the images of a
+            TFDS set, are cut and resized; their own size when not given.
+        crop: How they are cut out: "center", or "random", which is of training images
+            alone; see `tfp_glow.data.squares`.
 
     Shapes:
         Returned: images uint8 `[N, H, W, C]`, and labels int32 `[N]` or None.
@@ -144,7 +189,7 @@ def load_arrays(
         ((20, 8, 8, 1), (20,))
     """
     _check_count("limit", limit)
-    examples = _source(name, data_dir, image_size).examples(split)
+    examples = _source(name, data_dir, image_size, crop).examples(split)
     if limit is not None:
         examples = examples.take(limit)
     batches = list(examples.batch(1_000).as_numpy_iterator())
@@ -157,19 +202,31 @@ def load_arrays(
     return joined["image"], joined.get("label")
 
 
-def _source(name: str, data_dir: str | None, image_size: int | None) -> Source:
+def _source(
+    name: str,
+    data_dir: str | None,
+    image_size: int | None,
+    crop: str,
+    seed: int = 0,
+) -> Source:
     """Finds a data set by its name."""
     _check_count("image_size", image_size)
-    if name.startswith(FOLDER):
-        return FolderDataset(name.removeprefix(FOLDER), image_size=image_size)
-    if image_size is not None:
+    if not is_resizable(name) and (image_size is not None or crop != "center"):
         raise ValueError(
-            "`image_size` (--image-size) is for `folder:PATH`, whose pictures may have "
-            f"any size; {name!r} has one. Received: image_size={image_size}."
+            "`image_size` (--image-size) and `crop` (--crop) are for pictures that may "
+            f"have any size, and those of {name!r} have one. "
+            f"Received: image_size={image_size}, crop={crop!r}."
         )
+    squares = {"image_size": image_size, "crop": crop, "seed": seed}
     if name in _EMBEDDED:
         return _EMBEDDED[name]
-    return PreparedDataset(name, data_dir=data_dir, embedded=names())
+    if name.startswith(FOLDER):
+        return FolderDataset(name.removeprefix(FOLDER), **squares)
+    if name.startswith(IMAGENET):
+        return ImagenetDataset(name.removeprefix(IMAGENET))
+    if name.endswith(ARRAY_SUFFIXES):
+        return ArrayDataset(name)
+    return PreparedDataset(name, data_dir=data_dir, embedded=names(), **squares)
 
 
 def _check_count(argument: str, value: int | None) -> None:

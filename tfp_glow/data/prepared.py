@@ -1,7 +1,9 @@
 """Data sets of TensorFlow Datasets (TFDS), prepared on disk or downloaded."""
 
+import importlib.util
 import re
-import socket
+import ssl
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -12,15 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._suggest import suggestion
+from tfp_glow.data.padding import pad, padded_shape, padding_note
 from tfp_glow.data.sources import (
     FOLDER,
     MAX_HELD_OUT,
-    SIZE_MULTIPLE,
     SPLITS,
     DatasetInfo,
     check_split,
     require,
 )
+from tfp_glow.data.squares import check_crop, note, to_squares
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -36,12 +39,22 @@ _OFFICIAL_NUM_EXAMPLES = {
     "mnist": {"train": 60_000, "test": 10_000},
     "svhn_cropped": {"train": 73_257, "test": 26_032},
 }
+_SECONDS = 10  # in which a server must answer
+_VERSIONS = {
+    "downsampled_imagenet": "ImageNet as van den Oord et al. made it smaller, of which "
+    "papers report bits/dim: not comparable with image-net.org's resized images",
+    "imagenet_resized": "ImageNet as Chrabaszcz et al. resized it, from image-net.org: "
+    "not comparable with downsampled_imagenet",
+}
 
 
 class PreparedDataset:
-    """One TFDS data set of uint8 images of one size, under the key "image".
+    """One TFDS data set of uint8 images, under the key "image".
 
-    - Sizes that 8 does not divide are padded with zeros, the image in the centre.
+    - Images of one size are as they are. Sizes that 8 does not divide are padded with
+      zeros, the image in the centre.
+    - Where they differ, or another size is asked for, they are cut to squares and
+      resized, see `squares`.
     - Without a validation split, the last tenth of train is it, 5,000 images at most,
       and train is the rest.
     - Without a test split there is none: validation in its place would let the same
@@ -49,7 +62,14 @@ class PreparedDataset:
     """
 
     def __init__(
-        self, name: str, *, data_dir: str | None = None, embedded: tuple[str, ...] = ()
+        self,
+        name: str,
+        *,
+        data_dir: str | None = None,
+        image_size: int | None = None,
+        crop: str = "center",
+        seed: int = 0,
+        embedded: tuple[str, ...] = (),
     ) -> None:
         """Finds the data set, and downloads it if it is not there.
 
@@ -57,13 +77,20 @@ class PreparedDataset:
             name: Name as TFDS has it: "mnist", "imagenet_resized/32x32", or that of a
                 set of your own that was prepared in `data_dir`.
             data_dir: Directory of prepared data sets; by default that of TFDS.
+            image_size: Side of the squares. The images' own size when not given, if
+                that is one for all.
+            crop: How they are cut out, one of `squares.CROPS`; images that have the
+                size already are left as they are.
+            seed: Of random crops, which training images alone have.
             embedded: Names that are no TFDS sets, to suggest when `name` is misspelled.
 
         Raises:
             FileNotFoundError: If it is not prepared and cannot be downloaded.
             ImportError: If TFDS is not installed.
-            ValueError: If there is no such set, or its images cannot be used.
+            ValueError: If there is no such set, its images cannot be used, or they
+                differ in size and `image_size` is not given.
         """
+        check_crop(crop, image_size)
         hint = suggestion(name, embedded)
         purpose = f"Received: name={name!r}.{hint} If not, it" if hint else None
         tfds = require("tensorflow_datasets", purpose or f"The data set {name!r}")
@@ -79,12 +106,20 @@ class PreparedDataset:
             # `from None`: otherwise TFDS adds a list of all its data sets.
             raise ValueError(
                 f"`name` must be one of {embedded}, {FOLDER}PATH for a folder of "
-                "pictures, the name of a TensorFlow Datasets set, or of one prepared "
-                "in `data_dir` (--data-dir). "
+                "pictures, a .npy or .npz file of images, the name of a TensorFlow "
+                "Datasets set, or of one prepared in `data_dir` (--data-dir). "
                 f"Received: name={name!r}, data_dir={data_dir!r}.{hint}"
             ) from None
         self._name = name
-        self._image_shape, self._num_classes = _check_features(self._builder, tfds)
+        self._image_shape, self._class_names = _check_features(self._builder, tfds)
+        self._image_size = _square_size(self._builder, self._image_shape, image_size)
+        if self._image_size is None:
+            self._event_shape = padded_shape(self._image_shape)
+        else:
+            channels = 1 if self._image_shape[-1] == 1 else 3
+            self._event_shape = (self._image_size, self._image_size, channels)
+        self._is_resized = image_size is not None and self._image_size is not None
+        self._crop, self._seed = crop, seed
         if not self._builder.is_prepared():
             _download(self._builder, name)
 
@@ -92,23 +127,23 @@ class PreparedDataset:
 
     def info(self) -> DatasetInfo:
         """Returns the description of the data set."""
-        height, width, channels = self._image_shape
-        padding = _padding(self._image_shape)
-        event_shape = (height + sum(padding[0]), width + sum(padding[1]), channels)
         notes = []
-        if event_shape != self._image_shape:
-            notes.append(
-                f"{height}x{width} images padded to {event_shape[0]}x{event_shape[1]} "
-                "with zeros"
-            )
+        if self._builder.name in _VERSIONS:
+            notes.append(_VERSIONS[self._builder.name])
+        if self._image_size is None:
+            notes += padding_note(self._image_shape)
+        elif self._is_resized:
+            notes.append(note(self._image_size, self._crop))
         validation = self._slices.get("validation", "validation")
         if validation != "validation":
             notes.append(f"validation is {validation}")
+        numbers = tuple(map(str, range(len(self._class_names))))
         return DatasetInfo(
             name=self._name,
-            event_shape=event_shape,
+            event_shape=self._event_shape,
             num_bits=8,
-            num_classes=self._num_classes,
+            num_classes=len(self._class_names) or None,
+            class_names=() if self._class_names == numbers else self._class_names,
             num_examples={
                 split: self._builder.info.splits[part].num_examples
                 for split, part in self._slices.items()
@@ -132,16 +167,38 @@ class PreparedDataset:
                 f"{self._name!r} has no such split: `split` must be one of "
                 f"{tuple(self._slices)}. Received: split={split!r}."
             )
-        padding = _padding(self._image_shape)
+        if self._image_size is not None:
+            return self._squares(split)
 
-        def pad(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            padded = {"image": tf.pad(example["image"], padding)}  # [H, W, C]
-            if self._num_classes is not None:
-                padded["label"] = tf.cast(example["label"], tf.int32)
-            return padded
+        def finish(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            finished = {"image": pad(example["image"], self._image_shape)}  # [H, W, C]
+            if self._class_names:
+                finished["label"] = tf.cast(example["label"], tf.int32)
+            return finished
 
         return self._builder.as_dataset(split=self._slices[split]).map(
-            pad, num_parallel_calls=tf.data.AUTOTUNE
+            finish, num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    def _squares(self, split: str) -> tf.data.Dataset:
+        """As `examples`; Pillow decodes, as it does a folder's pictures."""
+        tfds = require("tensorflow_datasets", f"The data set {self._name!r}")
+
+        def rename(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            renamed = {"encoded": example["image"]}
+            if self._class_names:
+                renamed["label"] = tf.cast(example["label"], tf.int32)
+            return renamed
+
+        encoded = self._builder.as_dataset(
+            split=self._slices[split],
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
+        return to_squares(
+            encoded.map(rename),
+            self._event_shape,
+            crop=self._crop,
+            seed=self._seed if split == "train" else None,
         )
 
     def _missing_images(self) -> list[str]:
@@ -160,11 +217,11 @@ class PreparedDataset:
 
 def _check_features(
     builder: "tfds.core.DatasetBuilder", tfds: "tfds"
-) -> tuple[tuple[int, int, int], int | None]:
-    """Returns the shape of the images and the number of classes, None without labels.
+) -> tuple[tuple[int | None, int | None, int], tuple[str, ...]]:
+    """Returns the shape of the images and the names of the classes, () without labels.
 
     Raises:
-        ValueError: If there are no uint8 images of one size under the key "image".
+        ValueError: If there are no uint8 images under the key "image".
     """
     features = builder.info.features
     is_dictionary = isinstance(features, tfds.features.FeaturesDict)
@@ -174,16 +231,44 @@ def _check_features(
             f"{builder.name!r} has no feature 'image' of uint8 images. Choose a data "
             f"set of images. Received: features={features}."
         )
-    if None in image.shape:
-        raise ValueError(
-            f"The images of {builder.name!r} differ in size, and a flow is for one "
-            "size. Choose a set whose images are alike, such as "
-            "'imagenet_resized/32x32', or give a folder of its pictures, folder:PATH. "
-            f"Received: image shape {image.shape}."
-        )
     label = features["label"] if "label" in features else None
-    has_classes = isinstance(label, tfds.features.ClassLabel)
-    return image.shape, label.num_classes if has_classes else None
+    is_label = isinstance(label, tfds.features.ClassLabel)
+    has_classes = is_label and label.num_classes is not None
+    return image.shape, tuple(label.names) if has_classes else ()
+
+
+def _square_size(
+    builder: "tfds.core.DatasetBuilder",
+    shape: tuple[int | None, int | None, int],
+    image_size: int | None,
+) -> int | None:
+    """Returns the side of the squares; `None` where the images stay as they are.
+
+    Raises:
+        ValueError: If a size is needed, or would enlarge.
+    """
+    if None in shape:
+        # TFDS does not say it, but the images of downsampled_imagenet/32x32 are 32x32.
+        config = builder.builder_config.name if builder.builder_config else ""
+        if image_size is None and (found := re.fullmatch(r"(\d+)x\1", config)):
+            return int(found[1])
+        if image_size is None:
+            raise ValueError(
+                f"The images of {builder.name!r} differ in size, and a flow is for one "
+                "size: give `image_size` (--image-size), such as 32 or 64, to which "
+                "the square in the middle of each is resized. "
+                f"Received: image shape {shape}."
+            )
+        return image_size
+    if image_size is None or padded_shape(shape)[:2] == (image_size, image_size):
+        return None
+    if image_size > min(shape[:2]):
+        raise ValueError(
+            f"The images of {builder.name!r} are {shape[0]}x{shape[1]}, and "
+            "`image_size` (--image-size) would enlarge them. "
+            f"Received: image_size={image_size}."
+        )
+    return image_size
 
 
 def _slices(splits: "Mapping[str, tfds.core.SplitInfo]") -> dict[str, str]:
@@ -197,28 +282,53 @@ def _slices(splits: "Mapping[str, tfds.core.SplitInfo]") -> dict[str, str]:
     return slices
 
 
-def _padding(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """Returns zeros before and after for each axis; the image is in the centre."""
-    missing = [-size % SIZE_MULTIPLE for size in shape[:2]]
-    return [(total // 2, total - total // 2) for total in missing] + [(0, 0)]
-
-
 def _download(builder: "tfds.core.DatasetBuilder", name: str) -> None:
     """Downloads and prepares a data set.
 
     Raises:
         FileNotFoundError: If that fails for lack of a network.
     """
+    if builder.name == "lsun" and not importlib.util.find_spec("tensorflow_io"):
+        # Before it downloads gigabytes that it cannot read.
+        raise FileNotFoundError(
+            f"{name!r} is not prepared in {str(builder.data_dir)!r}, and TensorFlow "
+            "Datasets needs the package tensorflow_io to prepare it. Without it export "
+            "the pictures with https://github.com/fyu/lsun, `python data.py export`, "
+            f"and name their folder: {FOLDER}PATH."
+        )
     try:
-        # TFDS tries a dead network for minutes; a name that is unknown fails at once.
-        # Behind a proxy it is the proxy that knows the names.
-        if not urllib.request.getproxies():
-            for url in builder.url_infos or ():
-                socket.getaddrinfo(urllib.parse.urlsplit(url).hostname, None)
+        # TFDS tries a dead network for minutes.
+        hosts = {
+            urllib.parse.urlsplit(url).netloc: url for url in builder.url_infos or ()
+        }
+        for url in hosts.values():
+            _reach(url)
         builder.download_and_prepare()
+    except AssertionError as error:  # TFDS's where files are to be fetched by hand
+        raise FileNotFoundError(
+            f"{name!r} is not prepared in {str(builder.data_dir)!r}, and TensorFlow "
+            f"Datasets cannot download it: {error}"
+        ) from error
     except OSError as error:
         raise FileNotFoundError(
             f"{name!r} is not prepared in {str(builder.data_dir)!r} and could not be "
             f"downloaded ({error}). Name the directory that holds the prepared data "
             "with `data_dir` (--data-dir), or try again with a network."
         ) from error
+
+
+def _reach(url: str) -> None:
+    """Asks a server, through the proxy if there is one, and does not mind its answer.
+
+    Raises:
+        OSError: If there is no answer.
+    """
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        # Not `urlopen`, which remembers the proxy of the first time.
+        urllib.request.build_opener().open(request, timeout=_SECONDS).close()
+    except urllib.error.HTTPError:
+        return
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # TFDS has certificates itself.
+            raise

@@ -11,7 +11,9 @@ import tensorflow as tf
 from tfp_glow._suggest import suggestion
 
 __all__ = [
+    "ARRAY_SUFFIXES",
     "FOLDER",
+    "IMAGENET",
     "MAX_HELD_OUT",
     "SIZE_MULTIPLE",
     "SPLITS",
@@ -24,6 +26,10 @@ __all__ = [
 SPLITS = ("train", "validation", "test")
 FOLDER = "folder:"
 """What the name of a folder of pictures begins with, before its path."""
+IMAGENET = "imagenet_npz:"
+"""What the name of a folder of image-net.org's resized images begins with."""
+ARRAY_SUFFIXES = (".npy", ".npz")
+"""What the names of files of arrays end in."""
 SIZE_MULTIPLE = 8
 """Of heights and widths: the three levels that a Glow has by default halve them."""
 MAX_HELD_OUT = 5_000
@@ -41,6 +47,9 @@ class DatasetInfo:
         num_classes: Labels are in `[0, num_classes)`; None for a set without labels.
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
+        class_names: Names of the labels; empty where they are numbers alone.
+        checksums: Of the names of each split's files, where the set is a folder: they
+            differ as soon as a split is of other pictures.
     """
 
     name: str
@@ -49,6 +58,8 @@ class DatasetInfo:
     num_classes: int | None
     num_examples: Mapping[str, int]
     note: str = ""
+    class_names: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Source(Protocol):
