@@ -2,8 +2,9 @@
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
-from tfp_glow.data import endless_epochs, random_flip, random_shift
+from tfp_glow.data import endless_epochs, load, random_flip, random_shift
 
 TEN = tf.data.Dataset.range(10)
 OPTIONS = {"batch_size": 3, "num_batches": 3}
@@ -52,3 +53,25 @@ def test_augmentation_of_a_batch_hangs_on_its_number_alone():
     np.testing.assert_array_equal(augmented(2)[:4], first[2:])
     np.testing.assert_array_equal(augmented(0), first)
     assert len({batch.tobytes() for batch in first}) == 6
+
+
+def test_random_crops_of_an_epoch_hang_on_its_number(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        pixels = rng.integers(0, 256, [24, 24, 3], np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+
+    def examples_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        name = f"folder:{tmp_path}"
+        return load(name, "train", seed=epoch + 5, image_size=8, crop="random")
+
+    def crops(first_batch: int, num: int) -> np.ndarray:
+        dataset = endless_epochs(examples_of, **OPTIONS, first_batch=first_batch)
+        return np.stack(list(dataset.take(num).as_numpy_iterator()))
+
+    whole = crops(0, 6)
+    np.testing.assert_array_equal(crops(2, 4), whole[2:])
+    first, second = (
+        {image.tobytes() for image in np.concatenate(whole[i : i + 2])} for i in (0, 3)
+    )
+    assert not first & second

@@ -292,15 +292,21 @@ def _batches(
     name, batch_size, seed = arguments.dataset, settings.batch_size, arguments.seed
     options = {"with_labels": arguments.conditional, **_source(arguments)}
     num_images = info.num_examples["train"]
-    examples = data.load(name, "train", **options)
     if arguments.limit is not None:
         num_images = min(num_images, arguments.limit)
+
+    def examples_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        crops = data.load(name, "train", seed=epoch + seed, **options)
+        return crops.take(num_images)
+
+    examples = data.load(name, "train", **options)
+    if arguments.limit is not None:
         examples = examples.take(num_images).cache()
     # A last batch that is not full would make noisy steps, and XLA compile twice.
     num_batches = max(1, num_images // batch_size)
     first_batch = position[0] * num_batches + position[1]
     train = data.endless_epochs(
-        examples,
+        examples_of if arguments.crop == "random" else examples,
         batch_size=batch_size,
         num_batches=num_batches,
         seed=seed,

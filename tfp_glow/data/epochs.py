@@ -1,12 +1,14 @@
 """Batches of epoch after epoch whose order hangs on seed and epoch alone."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 __all__ = ["endless_epochs"]
 
 
 def endless_epochs(
-    examples: tf.data.Dataset,
+    examples: tf.data.Dataset | Callable[[tf.Tensor], tf.data.Dataset],
     *,
     batch_size: int,
     num_batches: int,
@@ -21,7 +23,9 @@ def endless_epochs(
     and dropped.
 
     Args:
-        examples: Single examples, always in the same order.
+        examples: Single examples, always in the same order; or a function that gives
+            those of an epoch, by its number, where they are not always the same, such
+            as random crops.
         batch_size: Number of examples in a batch.
         num_batches: Batches of an epoch; the examples come again where they are fewer.
         buffer_size: Examples among which one is drawn; all, for a perfect shuffle.
@@ -41,7 +45,8 @@ def endless_epochs(
         # Of this function's graph alone, in which it takes the place of whatever
         # `tf.random.set_seed` was called with. It must not be zero.
         tf.random.set_seed(seed + 1)
-        shuffled = examples.shuffle(buffer_size, number, reshuffle_each_iteration=False)
+        these = examples(number) if callable(examples) else examples
+        shuffled = these.shuffle(buffer_size, number, reshuffle_each_iteration=False)
         return shuffled.batch(batch_size).repeat().take(num_batches)
 
     first_epoch, begun = divmod(first_batch, num_batches)

@@ -55,7 +55,7 @@ class FolderDataset:
         *,
         image_size: int | None = None,
         crop: str = "center",
-        seed: int = 0,
+        seed: int | tf.Tensor = 0,
     ) -> None:
         """Looks at every file's beginning.
 

@@ -82,7 +82,7 @@ def load(
     *,
     batch_size: int | None = None,
     shuffle: bool = False,
-    seed: int = 0,
+    seed: int | tf.Tensor = 0,
     with_labels: bool = False,
     data_dir: str | None = None,
     image_size: int | None = None,
@@ -207,7 +207,7 @@ def _source(
     data_dir: str | None,
     image_size: int | None,
     crop: str,
-    seed: int = 0,
+    seed: int | tf.Tensor = 0,
 ) -> Source:
     """Finds a data set by its name."""
     _check_count("image_size", image_size)

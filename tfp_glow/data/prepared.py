@@ -68,7 +68,7 @@ class PreparedDataset:
         data_dir: str | None = None,
         image_size: int | None = None,
         crop: str = "center",
-        seed: int = 0,
+        seed: int | tf.Tensor = 0,
         embedded: tuple[str, ...] = (),
     ) -> None:
         """Finds the data set, and downloads it if it is not there.

@@ -82,7 +82,7 @@ def to_squares(
     shape: tuple[int, int, int],
     *,
     crop: str = "center",
-    seed: int | None = None,
+    seed: int | tf.Tensor | None = None,
 ) -> tf.data.Dataset:
     """Decodes, cuts and resizes; leaves out what cannot be read, with a warning each.
 
