@@ -18,6 +18,7 @@ ORDER = [
     "adamax",
     "_suggest",
     "_checks",
+    "_replicas",
     "_files",
     "dequantization",
     "data",

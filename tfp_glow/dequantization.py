@@ -13,10 +13,12 @@ import tensorflow as tf
 from tfp_glow._checks import check_positive_integer
 
 __all__ = [
+    "PHILOX",
     "as_seed",
     "bin_centers",
     "bits_per_dim",
     "check_num_bits",
+    "counter_of_image",
     "dequantize",
     "discrete_log_prob",
     "quantize",
@@ -30,6 +32,8 @@ Seed = int | Sequence[int] | tf.Tensor
 # sum of bin and noise is exact and none is rounded up into the next bin.
 _NOISE_BITS = 16
 
+PHILOX = 1  # as TensorFlow's raw operations number it
+
 
 def dequantize(
     images: tf.Tensor,
@@ -37,6 +41,7 @@ def dequantize(
     seed: Seed | None = None,
     *,
     noise: tf.Tensor | None = None,
+    first_image: int | tf.Tensor = 0,
     dtype: tf.DType = tf.float32,
 ) -> tf.Tensor:
     """Adds uniform noise to the bins of discrete images.
@@ -49,6 +54,9 @@ def dequantize(
             not given.
         noise: Noise to take instead, in `[0, 1)`, one bin wide; it may be the same for
             all images.
+        first_image: Number of the first image in a larger batch, of which the others
+            are elsewhere: together they get the noise that the whole batch would get.
+            Needs images whose `H W C` is divisible by 4.
         dtype: Type of the result.
 
     Returns:
@@ -70,7 +78,7 @@ def dequantize(
     """
     bins = _bins(images, num_bits, dtype)
     if noise is None:
-        noise = uniform_noise(tf.shape(bins), seed, dtype)
+        noise = uniform_noise(tf.shape(bins), seed, dtype, first_image=first_image)
     return _from_bins(bins + noise, num_bits)
 
 
@@ -197,7 +205,11 @@ def check_num_bits(num_bits: int) -> None:
 
 
 def uniform_noise(
-    shape: Sequence[int] | tf.Tensor, seed: Seed | None, dtype: tf.DType
+    shape: Sequence[int] | tf.Tensor,
+    seed: Seed | None,
+    dtype: tf.DType,
+    *,
+    first_image: int | tf.Tensor = 0,
 ) -> tf.Tensor:
     """Noise from U[0, 1), the same on every device for the same seed.
 
@@ -207,12 +219,38 @@ def uniform_noise(
         shape: Shape of the noise.
         seed: An integer, two integers, or None for new noise.
         dtype: Type of the noise.
+        first_image: See `dequantize`.
     """
-    bits = tf.random.stateless_uniform(
-        shape, as_seed(seed), minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    key, counter = counter_of_image(first_image, shape, seed, tf.uint32)
+    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape, key=key, counter=counter, alg=PHILOX, dtype=tf.uint32
     )
     bits = tf.bitwise.right_shift(bits, tf.constant(32 - _NOISE_BITS, tf.uint32))
     return tf.cast(bits, dtype) * 2.0**-_NOISE_BITS
+
+
+def counter_of_image(
+    first_image: int | tf.Tensor,
+    shape: Sequence[int] | tf.Tensor,
+    seed: Seed | None,
+    dtype: tf.DType,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where in a stream of random numbers those of an image begin.
+
+    Args:
+        first_image: Number of the image.
+        shape: Of the images, `[..., H, W, C]`.
+        seed: An integer, two integers, or None for new numbers.
+        dtype: Type of the random numbers.
+
+    Returns:
+        Key and counter, as TensorFlow's raw random operations take them.
+    """
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=as_seed(seed))
+    # Philox gives 128 bits a count.
+    num_counts = tf.reduce_prod(shape[-3:]) // (16 // dtype.size)
+    skipped = tf.cast(first_image, tf.uint64) * tf.cast(num_counts, tf.uint64)
+    return key, tf.stack([counter[0] + skipped, counter[1]])
 
 
 def as_seed(seed: Seed | None) -> tf.Tensor:

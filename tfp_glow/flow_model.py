@@ -1,6 +1,7 @@
 """A Keras model that trains any TFP distribution by maximum likelihood."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_number
+from tfp_glow._replicas import sum_over_replicas
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
 from tfp_glow.step_guard import StepGuard
@@ -101,12 +103,11 @@ class FlowModel(keras.Model):
     def _mean_over_batch(
         self, losses: tf.Tensor, sample_weight: tf.Tensor | None
     ) -> tf.Tensor:
-        """Mean over the batch, as this replica's share of the sum over replicas."""
+        """Mean over the batches of all replicas, as this one's share of the sum."""
         if sample_weight is not None:
             losses *= tf.cast(sample_weight, losses.dtype)
-        num_examples = tf.cast(tf.maximum(tf.size(losses), 1), losses.dtype)
-        num_replicas = self.distribute_strategy.num_replicas_in_sync
-        return tf.reduce_sum(losses) / num_examples / num_replicas
+        (num_examples,) = sum_over_replicas([tf.cast(tf.size(losses), losses.dtype)])
+        return tf.reduce_sum(losses) / tf.maximum(num_examples, 1)
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One step of the optimizer; with a guard, none where it finds the step bad.
@@ -125,13 +126,13 @@ class FlowModel(keras.Model):
             None if gradient is None else tf.convert_to_tensor(gradient)
             for gradient in tape.gradient(scaled_loss, self.trainable_variables)
         ]
-        num_replicas = self.distribute_strategy.num_replicas_in_sync
-        batch_size = tf.shape(tf.nest.flatten(y_pred)[0])[0]
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(loss * num_replicas, sample_weight=batch_size)
-        if num_replicas > 1:
-            loss, gradients = _sum_over_replicas(loss, gradients)
+        num_examples = _num_examples(y_pred)
+        loss, num_examples, *known = sum_over_replicas(
+            [loss, num_examples, *filter(_is_given, gradients)]
+        )
+        known = iter(known)
+        gradients = [g if g is None else next(known) for g in gradients]
+        self._track_loss(loss, num_examples)
         norm = _norm(gradients, loss.dtype) / self.optimizer.scale_loss(1.0)
         self._gradient_norm.update_state(norm)
         if self.step_guard is None:
@@ -140,7 +141,7 @@ class FlowModel(keras.Model):
             self.step_guard.run(
                 self._apply, loss, norm, gradients, undo=(metrics, before)
             )
-        return self.get_metrics_result()
+        return _logs(self.get_metrics_result())
 
     def _apply(self, gradients: list[tf.Tensor | None], norm: tf.Tensor) -> None:
         """Clips gradients that are summed over replicas, and applies them."""
@@ -155,9 +156,26 @@ class FlowModel(keras.Model):
         self.optimizer.apply(gradients, self.trainable_variables)
 
     def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
-        """One step of Keras's own, without the norm of a gradient that is not there."""
-        logs = super().test_step(data)
-        return {name: value for name, value in logs.items() if name != "gradient_norm"}
+        """The loss of one batch."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x)
+        loss = self.compute_loss(x, y, y_pred, sample_weight)
+        self._track_loss(*sum_over_replicas([loss, _num_examples(y_pred)]))
+        logs = self.get_metrics_result()
+        del logs["gradient_norm"]
+        return _logs(logs)
+
+    def _track_loss(self, loss: tf.Tensor, num_examples: tf.Tensor) -> None:
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=num_examples)
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: what Keras would build is there.
+
+        It would take a batch away from the training to do so, and of several workers
+        fails (keras-team/keras#20585).
+        """
 
     def guard_steps(self, guard: StepGuard | None) -> None:
         """Makes training steps ask a guard, or none; `DivergenceGuard` calls this."""
@@ -310,15 +328,26 @@ def _reject_targets(y: Any) -> None:
         )
 
 
-def _sum_over_replicas(
-    loss: tf.Tensor, gradients: list[tf.Tensor | None]
-) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
-    """What all replicas together have, in each of them."""
-    known = [g for g in gradients if g is not None]
-    context = tf.distribute.get_replica_context()
-    loss, *known = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, *known])
-    known = iter(known)
-    return loss, [None if g is None else next(known) for g in gradients]
+def _num_examples(y_pred: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor:
+    first = tf.nest.flatten(y_pred)[0]
+    return tf.cast(tf.shape(first)[0], first.dtype)
+
+
+def _logs(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Metrics as a step returns them.
+
+    Of several workers Keras takes a mean along the first axis
+    (keras-team/keras#20585).
+    """
+    if not isinstance(
+        tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
+    ):
+        return metrics
+    return {name: tf.reshape(value, [1]) for name, value in metrics.items()}
+
+
+def _is_given(gradient: tf.Tensor | None) -> bool:
+    return gradient is not None
 
 
 def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:
@@ -345,8 +374,8 @@ def _first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
         return next(iter(x), None)
     if isinstance(x, tf.distribute.DistributedDataset):
         values = next(iter(x), None)
-        local = tf.distribute.get_strategy().experimental_local_results
-        return tf.nest.map_structure(lambda v: tf.concat(local(v), 0), values)
+        gather = partial(tf.distribute.get_strategy().gather, axis=0)
+        return tf.nest.map_structure(gather, values)
     if isinstance(x, keras.utils.PyDataset):
         return x[0] if len(x) else None
     parts = tf.nest.flatten(x)

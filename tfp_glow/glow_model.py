@@ -11,6 +11,7 @@ import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_choice
 from tfp_glow._inputs import check_condition, check_labels, check_weight_y
+from tfp_glow._replicas import sum_over_replicas_before, update_mean
 from tfp_glow._suggest import suggestion
 from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
@@ -164,8 +165,8 @@ class GlowModel(ImageFlow, FlowModel):
         Args:
             inputs: Images; or `(images, labels)`; or with a context `(context,
                 images)` or `(context, images, labels)`; or a dictionary of `images`,
-                `labels`, `context` and `seed`. The noise is always the same without a
-                seed.
+                `labels`, `context`, `seed` and `first_image`, see `dequantize`. The
+                noise is always the same without a seed.
 
         Returns:
             The log-probability; and the cross-entropy of the labels in bits, `[B]`, if
@@ -183,11 +184,10 @@ class GlowModel(ImageFlow, FlowModel):
         )
         seed = inputs.get("seed")
         seed = as_seed(0 if seed is None else seed)
+        arguments = (images, condition, seed, inputs.get("first_image", 0))
         if self.classifier is None:
-            return self._log_prob(images, condition, seed, self.glow.memory)
-        log_prob, logits = self._log_prob_and_logits(
-            images, condition, seed, self.glow.memory
-        )
+            return self._log_prob(*arguments, self.glow.memory)
+        log_prob, logits = self._log_prob_and_logits(*arguments, self.glow.memory)
         return log_prob, cross_entropy_bits(logits, condition["labels"])
 
     def compute_loss(
@@ -202,9 +202,9 @@ class GlowModel(ImageFlow, FlowModel):
         del x, y, training
         log_prob, label_bits = (y_pred, None) if tf.is_tensor(y_pred) else y_pred
         bits = to_bits_per_dim(log_prob, self.event_shape)
-        self._bits_per_dim.update_state(bits, sample_weight)
+        update_mean(self._bits_per_dim, bits, sample_weight)
         if label_bits is not None:
-            self._label_bits.update_state(label_bits, sample_weight)
+            update_mean(self._label_bits, label_bits, sample_weight)
             bits += self._weight_y * label_bits
         return self._mean_over_batch(bits, sample_weight)
 
@@ -262,10 +262,11 @@ class GlowModel(ImageFlow, FlowModel):
     def _with_noise(self, data: tuple, seed: int, counter: tf.Tensor) -> tuple:
         """Packs images, labels, context and a seed for `call`."""
         inputs, sample_weight = self.unpack(data)
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        first = seed + 1_000_003 * tf.cast(replica, tf.int32)
-        second = tf.cast(tf.convert_to_tensor(counter), tf.int32)
-        inputs["seed"] = tf.stack([first, second])
+        counter = tf.cast(tf.convert_to_tensor(counter), tf.int32)
+        inputs["seed"] = tf.stack([seed, counter])
+        # So that the noise of an image is the same whatever the number of replicas.
+        num_images = tf.shape(inputs["images"])[0]
+        inputs["first_image"] = sum_over_replicas_before(num_images)
         return inputs, None, sample_weight  # Keras's own packing drops the weights
 
     def _check_data(self, batch: tuple) -> None:

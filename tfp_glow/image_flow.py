@@ -276,10 +276,11 @@ class ImageFlow:
         images: tf.Tensor,
         condition: Condition,
         seed: tf.Tensor,
+        first_image: tf.Tensor | int = 0,
         memory: str | None = None,
     ) -> tf.Tensor:
         del memory  # Who trains names it, for a trace of its own.
-        x, log_q = self._dequantize(images, seed)
+        x, log_q = self._dequantize(images, seed, first_image)
         log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
         return discrete_log_prob(log_prob, self.event_shape, self.num_bits)
 
@@ -289,10 +290,11 @@ class ImageFlow:
         images: tf.Tensor,
         condition: Condition,
         seed: tf.Tensor,
+        first_image: tf.Tensor | int = 0,
         memory: str | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         del memory
-        x, log_q = self._dequantize(images, seed)
+        x, log_q = self._dequantize(images, seed, first_image)
         log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
         z = self.glow.inverse(x, **condition)  # from TFP's cache
         top = self.glow.last_level_output(z, **condition)
@@ -309,12 +311,15 @@ class ImageFlow:
         return quantize(x, self.num_bits)
 
     def _dequantize(
-        self, images: tf.Tensor, seed: tf.Tensor
+        self, images: tf.Tensor, seed: tf.Tensor, first_image: tf.Tensor | int = 0
     ) -> tuple[tf.Tensor, tf.Tensor | float]:
         """Continuous images, and the log-density of their noise."""
         if self.dequantizer is not None:
-            return self.dequantizer(images, seed)
-        return dequantize(images, self.num_bits, seed, dtype=self.glow.dtype), 0.0
+            return self.dequantizer(images, seed, first_image=first_image)
+        x = dequantize(
+            images, self.num_bits, seed, first_image=first_image, dtype=self.glow.dtype
+        )
+        return x, 0.0
 
     def _check_classifier(self) -> None:
         if self.classifier is None:

@@ -9,7 +9,13 @@ from tfp_glow._checks import check_event_shape
 from tfp_glow.bijectors import GlowLevel, Squeeze
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.context import context_shape_at
-from tfp_glow.dequantization import Seed, as_seed, bin_centers, dequantize
+from tfp_glow.dequantization import (
+    PHILOX,
+    Seed,
+    bin_centers,
+    counter_of_image,
+    dequantize,
+)
 
 tfd = tfp.distributions
 
@@ -97,6 +103,7 @@ class VariationalDequantizer(tf.Module):
         seed: Seed | None = None,
         *,
         normals: tf.Tensor | None = None,
+        first_image: int | tf.Tensor = 0,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds noise to the bins of discrete images.
 
@@ -105,12 +112,13 @@ class VariationalDequantizer(tf.Module):
             seed: Seed of the noise; new noise each time when not given.
             normals: What the flow makes the noise of instead of drawing it,
                 `[H, W, C]` for all images or `[B, H, W, C]`.
+            first_image: Number of the first image in a larger batch, see `dequantize`.
 
         Returns:
             Continuous images in `[-0.5, 0.5)`, and the noise's log-density.
         """
         if normals is None:
-            normals = self._draw(images, seed)
+            normals = self._draw(images, seed, first_image)
         normals = tf.broadcast_to(normals, tf.shape(images))
         context = self._context(images)
         y = self.level.inverse(normals, context=context)  # [B, H/2, W/2, 4C]
@@ -130,13 +138,17 @@ class VariationalDequantizer(tf.Module):
             images: A batch, `uint8` `[B, H, W, C]`.
             seed: Seed of the noise.
         """
-        normals = self._draw(images, seed)
+        normals = self._draw(images, seed, first_image=0)
         context = self._context(images)
         initialize_bijector(self.level, normals, only_new=True, context=context)
 
-    def _draw(self, images: tf.Tensor, seed: Seed | None) -> tf.Tensor:
-        return tf.random.stateless_normal(
-            tf.shape(images), as_seed(seed), dtype=self.level.dtype
+    def _draw(
+        self, images: tf.Tensor, seed: Seed | None, first_image: int | tf.Tensor
+    ) -> tf.Tensor:
+        dtype, shape = self.level.dtype, tf.shape(images)
+        key, counter = counter_of_image(first_image, shape, seed, dtype)
+        return tf.raw_ops.StatelessRandomNormalV2(
+            shape=shape, key=key, counter=counter, alg=PHILOX, dtype=dtype
         )
 
     def _context(self, images: tf.Tensor) -> tf.Tensor:

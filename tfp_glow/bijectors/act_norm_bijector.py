@@ -9,6 +9,7 @@ from tfp_glow._checks import (
     check_event,
     check_positive_integer,
 )
+from tfp_glow.bijectors.initialize import is_set
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.layers import LOG_SCALE_FACTOR
 from tfp_glow.networks import standardizing_parameters
@@ -137,7 +138,7 @@ class ActNormBijector(OnePass):
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Sets the variables from a batch, and returns what it becomes."""
         if not isinstance(self.initialized, tf.Variable) or (
-            only_new and bool(self.initialized)
+            only_new and is_set(self.initialized)
         ):
             return self.inverse(x)
         shift, raw_log_scale = standardizing_parameters(x, self._log_scale_factor)

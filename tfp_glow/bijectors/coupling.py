@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfp_glow._checks import check_even_channels, check_event, check_positive_integer
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
+from tfp_glow.bijectors.initialize import is_set
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.context import (
     ContextShape,
@@ -201,7 +202,9 @@ class Coupling(OnePass):
     ) -> tf.Tensor:
         """Sets the network's act-norms from a batch, and returns what it becomes."""
         initialized = getattr(self.network, "initialized", None)
-        if isinstance(initialized, tf.Variable) and not (only_new and initialized):
+        if isinstance(initialized, tf.Variable) and not (
+            only_new and is_set(initialized)
+        ):
             x_a, _ = tf.split(x, 2, axis=-1)
             kwargs = self._network_kwargs(x_a, context)
             x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])

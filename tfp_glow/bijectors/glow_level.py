@@ -15,6 +15,7 @@ from tfp_glow.bijectors.glow_step import (
     folded_log_det,
     folded_matrix,
 )
+from tfp_glow.bijectors.initialize import is_set
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.squeeze import Squeeze
 from tfp_glow.bijectors.step_factory import (
@@ -317,7 +318,7 @@ class GlowLevel(OnePass):
         self, x: tf.Tensor, *, only_new: bool, context: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Initialises the steps in turn, and returns what the batch becomes."""
-        if only_new and self.initialized:
+        if only_new and is_set(self.initialized):
             return self.inverse(x, **({} if context is None else {"context": context}))
         x = self._squeeze.inverse(x)
         standardize = partial(self._standardize, context=self._context_of(x, context))

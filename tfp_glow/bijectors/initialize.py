@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-__all__ = ["initialize", "initialize_bijector", "is_initialized"]
+__all__ = ["initialize", "initialize_bijector", "is_initialized", "is_set"]
 
 
 def initialize(
@@ -82,7 +82,12 @@ def is_initialized(bijector_or_distribution: tfb.Bijector | tfd.Distribution) ->
     """
     modules = (bijector_or_distribution, *bijector_or_distribution.submodules)
     flags = [getattr(module, "initialized", None) for module in modules]
-    return all(bool(flag) for flag in flags if isinstance(flag, tf.Variable))
+    return all(is_set(flag) for flag in flags if isinstance(flag, tf.Variable))
+
+
+def is_set(flag: tf.Variable) -> bool:
+    """Whether a boolean variable is true; a mirrored one itself always is to Python."""
+    return bool(tf.convert_to_tensor(flag))
 
 
 def initialize_bijector(
