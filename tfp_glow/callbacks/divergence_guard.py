@@ -196,7 +196,7 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._trusted = self._latest = self._copy()
 
     def _step(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def _reason(self) -> str:
         """Why the last bad step was bad."""
