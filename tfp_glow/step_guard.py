@@ -70,6 +70,10 @@ class StepGuard(tf.Module):
             by_index = dict(zip(known, values, strict=True))
             apply([by_index.get(i) for i in range(len(gradients))], norm)
 
+        def restore(*values: tf.Tensor) -> None:
+            for variable, value in zip(changed, values, strict=True):
+                variable.assign(value)
+
         def choose(
             strategy: tf.distribute.Strategy, per_replica: list, before: list
         ) -> None:
@@ -86,8 +90,7 @@ class StepGuard(tf.Module):
 
             def skip() -> None:
                 self.reject(loss, norm, dict(zip(known, values, strict=True)))
-                for variable, value in zip(changed, before, strict=True):
-                    variable.assign(strategy.experimental_local_results(value)[0])
+                strategy.extended.call_for_each_replica(restore, args=tuple(before))
 
             tf.cond(self.accepts(loss, norm), make, skip)
 

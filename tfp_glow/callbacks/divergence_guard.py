@@ -50,7 +50,7 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict:
         """What `from_config` needs."""
         schedule = keras.optimizers.schedules.serialize(self.schedule)
-        return {"schedule": schedule, "factor": float(self.factor)}
+        return {"schedule": schedule, "factor": float(self.factor.numpy())}
 
     @classmethod
     def from_config(cls, config: dict) -> "ScaledSchedule":
@@ -146,8 +146,8 @@ class DivergenceGuard(keras.callbacks.Callback):
                 )
         self._make_learning_rate_scalable()
         self.model.guard_steps(self._guard)
-        self._num_skipped = int(self._guard.num_skipped)
-        self._num_good = int(self._guard.num_good)
+        self._num_skipped = int(self._guard.num_skipped.numpy())
+        self._num_good = int(self._guard.num_good.numpy())
         self._trusted = self._latest = self._copy()
         self._activations: Activations | None = None  # made when it is needed
 
@@ -155,14 +155,14 @@ class DivergenceGuard(keras.callbacks.Callback):
         self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
         """Tells of a bad step, or counts a good one."""
-        num_skipped = int(self._guard.num_skipped)
+        num_skipped = int(self._guard.num_skipped.numpy())
         if num_skipped > self._num_skipped:
             self._num_skipped = num_skipped
             print(f"Step {self._step() + 1} was skipped: {self._reason()}.")
-            if int(self._guard.num_bad) >= self._max_bad_steps:
+            if int(self._guard.num_bad.numpy()) >= self._max_bad_steps:
                 self._roll_back(f"{self._max_bad_steps} bad steps in a row")
-        elif int(self._guard.num_good) >= self._num_good + self._every_n_steps:
-            self._num_good = int(self._guard.num_good)
+        elif int(self._guard.num_good.numpy()) >= self._num_good + self._every_n_steps:
+            self._num_good = int(self._guard.num_good.numpy())
             self._trusted, self._latest = self._latest, self._copy()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -176,9 +176,10 @@ class DivergenceGuard(keras.callbacks.Callback):
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs, as arrays; the copies of the weights are not in it."""
         guard = self._guard
-        values = [guard.mean_loss, guard.num_good, guard.num_bad, guard.num_skipped]
+        variables = [guard.mean_loss, guard.num_good, guard.num_bad, guard.num_skipped]
+        values = [variable.numpy() for variable in variables]
         values += [self._num_rollbacks, self._learning_rate_factor()]
-        return {"numbers": np.array([float(value) for value in values])}
+        return {"numbers": np.array(values, np.float64)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on from a state; the weights that the model has now are trusted."""
@@ -195,15 +196,15 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._trusted = self._latest = self._copy()
 
     def _step(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def _reason(self) -> str:
         """Why the last bad step was bad."""
-        loss = float(self._guard.loss)
+        loss = float(self._guard.loss.numpy())
         if not math.isfinite(loss):
             return f"its loss is {loss}"
-        if math.isfinite(float(self._guard.gradient_norm)):
-            mean = float(self._guard.mean_loss)
+        if math.isfinite(float(self._guard.gradient_norm.numpy())):
+            mean = float(self._guard.mean_loss.numpy())
             return f"its loss, {loss:.6g}, is far above the mean, {mean:.6g}"
         is_finite = [variable.numpy() for variable in self._guard.is_finite]
         bad = [p for p in places(self.model) if not np.all(is_finite[p.index][p.step])]
@@ -280,7 +281,9 @@ class DivergenceGuard(keras.callbacks.Callback):
     def _learning_rate_factor(self) -> float:
         """What a schedule is multiplied by; else the learning rate itself."""
         rate = self.model.optimizer._learning_rate
-        return float(rate.factor if isinstance(rate, ScaledSchedule) else rate.numpy())
+        return float(
+            (rate.factor if isinstance(rate, ScaledSchedule) else rate).numpy()
+        )
 
     def _set_learning_rate_factor(self, factor: float) -> None:
         rate = self.model.optimizer._learning_rate

@@ -32,7 +32,11 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     """
     optimizer = getattr(model, "optimizer", None)
     pairs = []
-    if optimizer is not None and optimizer.use_ema and int(optimizer.iterations):
+    if (
+        optimizer is not None
+        and optimizer.use_ema
+        and int(optimizer.iterations.numpy())
+    ):
         averages = optimizer._model_variables_moving_average
         pairs = list(zip(optimizer._trainable_variables, averages, strict=True))
     _swap(pairs)

@@ -1,0 +1,39 @@
+"""The average is validated, the weights beside it, and both stay what they were."""
+
+import numpy as np
+
+import tfp_glow as tfg
+
+IMAGES = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 1], np.uint8)
+
+
+def test_average_and_weights_are_validated():
+    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    model.compile(tfg.Adamax(1e-2, use_ema=True, ema_momentum=0.9))
+    start = model.get_weights()
+    with tfg.averaged_weights(model):  # there is none yet, not even zeros
+        for one, other in zip(model.get_weights(), start, strict=True):
+            np.testing.assert_array_equal(one, other)
+    raw, averaged = [], []
+
+    class Look(tfg.EvaluateAverage):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            weights = self.model.get_weights()
+            raw.append(self.model.evaluate(IMAGES, verbose=0, return_dict=True))
+            with tfg.averaged_weights(self.model):
+                averaged.append(
+                    self.model.evaluate(IMAGES, verbose=0, return_dict=True)
+                )
+            for one, other in zip(self.model.get_weights(), weights, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    history = model.fit(
+        IMAGES, epochs=3, validation_data=IMAGES, callbacks=[Look(IMAGES)], verbose=0
+    ).history
+    assert history["val_bits_per_dim"] == [v["bits_per_dim"] for v in averaged]
+    assert history["val_bits_per_dim_raw"] == [v["bits_per_dim"] for v in raw]
+    assert history["val_bits_per_dim"] != history["val_bits_per_dim_raw"]
+    # Keras leaves the average of the last epoch in the model.
+    final = model.evaluate(IMAGES, verbose=0, return_dict=True)["bits_per_dim"]
+    assert final == history["val_bits_per_dim"][-1]
