@@ -196,10 +196,11 @@ def fit_best(
         Stopped: If a signal stopped it.
         ValueError: If bits/dim were not a finite number in the first epoch already.
     """
-    model.compile(
-        make_optimizer(settings, settings.epochs * steps_per_epoch),
-        clip_norm=settings.clip_norm,
-    )
+    with model.distribute_strategy.scope():
+        model.compile(
+            make_optimizer(settings, settings.epochs * steps_per_epoch),
+            clip_norm=settings.clip_norm,
+        )
     best = KeepBest(folder / "model.keras", stops=not settings.guard)
     history = History(folder / "history.csv", settings.batch_size)
     parts: dict[str, HasState] = {"best": best, "history": history}

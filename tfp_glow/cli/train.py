@@ -22,7 +22,7 @@ from tfp_glow.cli.baselines import (
     histogram_bits_per_dim,
 )
 from tfp_glow.cli.inference import check_same_shape, draw, held_out_split, measure
-from tfp_glow.cli.recipe import fit_best
+from tfp_glow.cli.recipe import Fitted, fit_best
 from tfp_glow.cli.report import run_report
 from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
@@ -34,6 +34,14 @@ from tfp_glow.cli.run_folder import (
     read_unfinished,
     start_run,
     write_json,
+)
+from tfp_glow.cli.strategy import (
+    barrier,
+    is_chief,
+    make_strategy,
+    sharded,
+    silent_in_another_folder,
+    telling_of_lost_workers,
 )
 from tfp_glow.dequantization import bin_centers, quantize
 from tfp_glow.glow_model import GlowModel
@@ -95,14 +103,29 @@ def run(arguments: argparse.Namespace) -> None:
             there is no run to go on with.
         ValueError: If an option has a value that it cannot have, or training diverges.
     """
+    strategy = make_strategy(arguments.strategy)
     with ExitStack() as stack:
+        if not is_chief(strategy):
+            _be_a_worker(arguments, stack)
+        stack.enter_context(telling_of_lost_workers(strategy))
         if arguments.resume is not None:
-            _resume(arguments, stack)
+            _resume(arguments, stack, strategy)
         else:
-            _begin(arguments, stack)
+            _begin(arguments, stack, strategy)
 
 
-def _begin(arguments: argparse.Namespace, stack: ExitStack) -> None:
+def _be_a_worker(arguments: argparse.Namespace, stack: ExitStack) -> None:
+    """Makes a process that is not the chief write to a folder of its own."""
+    folder = stack.enter_context(silent_in_another_folder(arguments.resume))
+    if arguments.resume is None:
+        arguments.output = folder
+    else:
+        arguments.resume = folder
+
+
+def _begin(
+    arguments: argparse.Namespace, stack: ExitStack, strategy: tf.distribute.Strategy
+) -> None:
     """A new run."""
     output = arguments.output
     check_writable(output, overwrite=arguments.overwrite)
@@ -114,7 +137,8 @@ def _begin(arguments: argparse.Namespace, stack: ExitStack) -> None:
     settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
     info = data.describe(arguments.dataset, **_source(arguments))
     keras.utils.set_random_seed(arguments.seed)
-    model = _make_model(arguments, info, preset)
+    with strategy.scope():
+        model = _make_model(arguments, info, preset)
     config = {
         "format_version": FORMAT_VERSION,
         "tfp_glow_version": __version__,
@@ -135,11 +159,14 @@ def _begin(arguments: argparse.Namespace, stack: ExitStack) -> None:
         if not output.exists():
             stack.enter_context(locked(output))
         start_run(output, config)
+        barrier(strategy)
 
     _train(arguments, info, settings, model, on_start=on_start)
 
 
-def _resume(arguments: argparse.Namespace, stack: ExitStack) -> None:
+def _resume(
+    arguments: argparse.Namespace, stack: ExitStack, strategy: tf.distribute.Strategy
+) -> None:
     """A run that was stopped or killed, with the options that it began with."""
     output = arguments.output = arguments.resume
     config = read_unfinished(output)
@@ -153,11 +180,19 @@ def _resume(arguments: argparse.Namespace, stack: ExitStack) -> None:
     settings = dataclasses.replace(PRESETS[config["preset"]], **config["training"])
     info = data.describe(arguments.dataset, **_source(arguments))
     keras.utils.set_random_seed(arguments.seed)
-    model = GlowModel.from_config(config["model"])
+    with strategy.scope():
+        model = GlowModel.from_config(config["model"])
     check_same_shape(info, model)
     epoch, batch = read_position(output / STATE)
     print(f"Going on in epoch {epoch + 1}, after {batch} steps of it.")
-    _train(arguments, info, settings, model, position=(epoch, batch))
+    _train(
+        arguments,
+        info,
+        settings,
+        model,
+        on_start=lambda: barrier(strategy),  # Nobody saves before all have read.
+        position=(epoch, batch),
+    )
 
 
 def _train(
@@ -166,7 +201,7 @@ def _train(
     settings: Preset,
     model: GlowModel,
     *,
-    on_start: Callable[[], None] = lambda: None,
+    on_start: Callable[[], None],
     position: tuple[int, int] = (0, 0),
 ) -> None:
     """Trains from a position on, an epoch and a batch of it, and does all the rest."""
@@ -174,7 +209,9 @@ def _train(
     images, labels = data.load_arrays(arguments.dataset, split, **_source(arguments))
     baselines = _baselines(arguments, images, model.num_bits)
     train, validation, steps_per_epoch = _batches(arguments, info, settings, position)
-    model.glow.choose_memory(settings.batch_size)
+    strategy = model.distribute_strategy
+    num_replicas = strategy.num_replicas_in_sync
+    model.glow.choose_memory(-(-settings.batch_size // num_replicas))
     model.summary()
 
     try:
@@ -191,13 +228,28 @@ def _train(
         )
     finally:
         end_run(arguments.output)
+    if is_chief(strategy):
+        _report(arguments, info, settings, fitted, baselines, images, labels)
+    barrier(strategy)  # A worker that leaves early would be taken for a lost one.
+
+
+def _report(
+    arguments: argparse.Namespace,
+    info: data.DatasetInfo,
+    settings: Preset,
+    fitted: Fitted,
+    baselines: dict[str, dict[str, Any]],
+    images: np.ndarray,
+    labels: np.ndarray | None,
+) -> None:
+    """Measures the best epoch on held-out images, draws, and prints a summary."""
     best = fitted.best
     model = best.model_of_best
     metrics = {
         "dataset": info.name,
         "note": info.note,
         "held_out": {
-            "split": split,
+            "split": held_out_split(info),
             **measure(
                 model,
                 images,
@@ -318,7 +370,7 @@ def _batches(
     if settings.flips:
         train = data.random_flip(train, **augmentation)
     validation = data.load(name, "validation", batch_size=batch_size, **options)
-    return train, validation, num_batches
+    return sharded(train), sharded(validation), num_batches
 
 
 def _baselines(

@@ -15,7 +15,7 @@ from tfp_glow.cli.options import (
 
 __all__ = ["add_train"]
 
-_WITH_RESUME = ("resume", "data_dir", "quiet", "save_minutes")
+_WITH_RESUME = ("resume", "data_dir", "quiet", "save_minutes", "strategy")
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +75,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--quiet",
         action="store_true",
         help="no progress bar: one line an epoch, for log files",
+    )
+
+    parser.add_argument(
+        "--strategy",
+        choices=["mirrored", "multi-worker"],
+        help="train on all GPUs of this machine, or with the processes that the "
+        "environment variable TF_CONFIG names; the batch size is that of all together",
     )
 
     training = parser.add_argument_group("training, instead of the preset's")

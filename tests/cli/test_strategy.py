@@ -1,0 +1,131 @@
+"""Several devices and several processes train as one does."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfp_glow.cli import main
+from tfp_glow.cli.strategy import make_strategy
+
+OPTIONS = (
+    "--dataset digits --num-steps 2 --num-levels 1 --hidden-channels 8 --limit 96 "
+    "--batch-size 32 --epochs 3 --quiet"
+).split()
+# Of two logical devices in the place of two GPUs.
+MIRRORED = """
+import sys
+import tensorflow as tf
+
+
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], two)
+
+from tfp_glow.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def losses(run: Path) -> np.ndarray:
+    with (run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = ["loss", "val_bits_per_dim", "val_bits_per_dim_raw", "gradient_norm"]
+    return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def start(*options: str, workers: int) -> list[subprocess.Popen]:
+    """Starts the processes of a cluster, the chief first."""
+    sockets = [socket.socket() for _ in range(workers)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    processes = []
+    for index in range(workers):
+        task = {"type": "worker", "index": index}
+        cluster = {"cluster": {"worker": addresses}, "task": task}
+        command = [sys.executable, "-m", "tfp_glow.cli", "train", *options]
+        processes.append(
+            subprocess.Popen(
+                [*command, "--strategy", "multi-worker"],
+                env=os.environ | {"TF_CONFIG": json.dumps(cluster)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def end(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """Exit statuses and what was said on standard error."""
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    return [(p.returncode, text) for p, text in zip(processes, said, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "alone"
+    assert main(["train", *OPTIONS, "--output", str(run)]) == 0
+    return run
+
+
+def test_two_devices_train_as_one(alone, tmp_path):
+    command = [sys.executable, "-c", MIRRORED, "train", *OPTIONS]
+    options = ["--output", str(tmp_path / "run"), "--strategy", "mirrored"]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(alone), atol=1e-4)
+
+
+def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(alone, tmp_path):
+    whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
+    assert [s for s, _ in end(start(*OPTIONS, "--output", whole, workers=2))] == [0, 0]
+    np.testing.assert_allclose(losses(tmp_path / "whole"), losses(alone), atol=1e-4)
+
+    chief, worker = start(*OPTIONS, "--output", broken, workers=2)
+    while not chief.stdout.readline().startswith("Epoch 1/3"):
+        assert chief.poll() is None
+    worker.kill()
+    (status, said), _ = end([chief, worker])
+    assert status == 1
+    assert "tfp-glow: error: Another worker has gone" in said
+    assert "--resume" in said
+
+    resumed = end(start("--resume", broken, workers=2))
+    assert [status for status, _ in resumed] == [0, 0], resumed
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(
+            losses(tmp_path / "broken"), losses(tmp_path / "whole")
+        )
+    models = [
+        keras.models.load_model(Path(run) / "model.keras").get_weights()
+        for run in (whole, broken)
+    ]
+    for one, other in zip(*models, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"cluster": {"worker": []}}'])
+def test_without_a_cluster(text, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TF_CONFIG", text)
+    options = [*OPTIONS, "--output", str(tmp_path / "run")]
+    assert main(["train", *options, "--strategy", "multi-worker"]) == 1
+    assert 'TF_CONFIG=\'{"cluster"' in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_device_needs_no_strategy():
+    assert make_strategy(None).num_replicas_in_sync == 1
