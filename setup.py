@@ -41,6 +41,7 @@ BENCHMARKS = [
     "normflows>=1.7.3,<2",  # the peer on PyTorch
     "torch>=2.6,<3",
 ]
+RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
 DEV = [
     *DATA,
     "build>=1.2.1,<2",
@@ -63,7 +64,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
     install_requires=CORE,
-    extras_require={"benchmarks": BENCHMARKS, "data": DATA, "dev": DEV},
+    extras_require={"benchmarks": BENCHMARKS, "data": DATA, "dev": DEV, "ray": RAY},
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",
     classifiers=[

@@ -71,7 +71,7 @@ PRIVATE = (
     "tensorflow_probability.python.",
     "tf_keras.",
 )
-OPTIONAL = ["gradio", "matplotlib", "skimage", "sklearn", "tensorflow_datasets"]
+OPTIONAL = ["gradio", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
 MAX_LINES = 400
 
 each_file = pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,9 @@ from shlex import quote
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_glow._files import replacing
 from tfp_glow.glow_model import GlowModel
@@ -35,6 +39,7 @@ __all__ = [
     "read_unfinished",
     "save_model",
     "start_run",
+    "versions",
     "write_json",
 ]
 
@@ -289,3 +294,15 @@ def model_config(model: GlowModel) -> dict[str, Any]:
         if isinstance(value, plain)
     }
     return {**defaults, **config}
+
+
+def versions() -> dict[str, str]:
+    """Of all that a run's figures hang on, for `metrics.json`."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "tensorflow_probability": tfp.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "tfp_glow": __version__,
+    }

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from pathlib import Path
 from shlex import quote
 from types import FrameType, TracebackType
@@ -48,8 +49,10 @@ class StopOnSignal(keras.callbacks.Callback):
         self._received: int | None = None
 
     def __enter__(self) -> "StopOnSignal":
-        """Makes signals wait."""
-        self._before = {s: signal.signal(s, self._wait) for s in _SIGNALS}
+        """Makes signals wait; in a thread that is not the main one it cannot."""
+        is_main = threading.current_thread() is threading.main_thread()
+        signals = _SIGNALS if is_main else ()
+        self._before = {s: signal.signal(s, self._wait) for s in signals}
         return self
 
     def __exit__(

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import math
-import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfp_glow import data
 from tfp_glow.callbacks.training_state import read_position
@@ -22,6 +20,7 @@ from tfp_glow.cli.baselines import (
     histogram_bits_per_dim,
 )
 from tfp_glow.cli.inference import check_same_shape, draw, held_out_split, measure
+from tfp_glow.cli.ray_launcher import launch
 from tfp_glow.cli.recipe import Fitted, fit_best
 from tfp_glow.cli.report import run_report
 from tfp_glow.cli.run_folder import (
@@ -33,6 +32,7 @@ from tfp_glow.cli.run_folder import (
     model_config,
     read_unfinished,
     start_run,
+    versions,
     write_json,
 )
 from tfp_glow.cli.strategy import (
@@ -103,6 +103,9 @@ def run(arguments: argparse.Namespace) -> None:
             there is no run to go on with.
         ValueError: If an option has a value that it cannot have, or training diverges.
     """
+    if arguments.strategy == "ray":
+        launch(arguments)
+        return
     strategy = make_strategy(arguments.strategy)
     with ExitStack() as stack:
         if not is_chief(strategy):
@@ -266,7 +269,7 @@ def _report(
         ),
         "training_seconds": round(fitted.seconds, 1),
         "num_rollbacks": int(fitted.history.get("num_rollbacks", [0])[-1]),
-        "versions": _versions(),
+        "versions": versions(),
     }
     write_json(arguments.output / "metrics.json", metrics)
     training_curves(fitted.history).savefig(arguments.output / "training.png")
@@ -396,14 +399,3 @@ def _save_samples(model: GlowModel, images: np.ndarray, file: Path) -> None:
     real = quantize(bin_centers(images, model.num_bits), model.num_bits).numpy()
     samples = {t: draw(model, _NUM_SHOWN, t, labels=labels) for t in _TEMPERATURES}
     sample_sheet(real, samples).savefig(file)
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "tensorflow_probability": tfp.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "tfp_glow": __version__,
-    }

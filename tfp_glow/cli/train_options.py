@@ -15,7 +15,8 @@ from tfp_glow.cli.options import (
 
 __all__ = ["add_train"]
 
-_WITH_RESUME = ("resume", "data_dir", "quiet", "save_minutes", "strategy")
+_WITH_RAY = ("num_workers", "max_failures")
+_WITH_RESUME = ("resume", "data_dir", "quiet", "save_minutes", "strategy", *_WITH_RAY)
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -79,9 +80,23 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--strategy",
-        choices=["mirrored", "multi-worker"],
-        help="train on all GPUs of this machine, or with the processes that the "
-        "environment variable TF_CONFIG names; the batch size is that of all together",
+        choices=["mirrored", "multi-worker", "ray"],
+        help="train on all GPUs of this machine, with the processes that the "
+        "environment variable TF_CONFIG names, or with workers of Ray, which start "
+        "again and go on where one is lost; the batch size is that of all together",
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=positive_integer,
+        metavar="N",
+        help="with --strategy ray: how many, which all see the folder of RUN",
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=int,
+        default=3,
+        metavar="N",
+        help="with --strategy ray: how often they start again (default: %(default)s)",
     )
 
     training = parser.add_argument_group("training, instead of the preset's")
@@ -164,6 +179,12 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def _check_train(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """A training needs a data set and a folder, or goes on with what it began with."""
+    if options.strategy == "ray" and options.num_workers is None:
+        parser.error("--strategy ray needs --num-workers")
+    for name in _WITH_RAY:
+        is_given = getattr(options, name) != parser.get_default(name)
+        if is_given and options.strategy != "ray":
+            parser.error(f"--{name.replace('_', '-')} needs --strategy ray")
     if options.resume is None:
         missing = [
             f"--{name}"
