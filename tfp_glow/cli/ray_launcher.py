@@ -1,10 +1,11 @@
 """`tfp-glow train --strategy ray`: when a worker is lost, all start again and go on."""
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -71,25 +72,33 @@ def launch(arguments: argparse.Namespace) -> None:
                     return None  # Nothing was left to do but to take leave.
                 options.overwrite = True
                 options.resume = run if (run / STATE).exists() else None
+            reasons = _reasons(lost.worker_failures)
             if num_failures < options.max_failures:
-                _tell(lost, num_failures + 1, options)
+                how = "from the beginning"
+                if options.resume is not None:
+                    how = f"and go on with {run}"
+                _say(
+                    f"Lost a worker. All start again, {how} ({num_failures + 1} of at "
+                    f"most {options.max_failures} times). {reasons}"
+                )
+    again = f" with --resume {quote(str(run))}" if options.resume else ""
     raise ConnectionError(
         f"Workers were lost {num_failures + 1} times, and --max-failures is "
-        f"{options.max_failures}. When what ails them is mended, start again"
-        f"{f' with --resume {quote(str(run))}' if options.resume else ''}. {lost}"
+        f"{options.max_failures}. When what ails them is mended, start again{again}. "
+        f"{reasons}"
     )
 
 
-def _tell(lost: Exception, num_failures: int, options: argparse.Namespace) -> None:
-    how = "from the beginning"
-    if options.resume is not None:
-        how = f"and go on with {options.resume}"
-    print(
-        f"Lost a worker. All start again, {how} ({num_failures} of at most "
-        f"{options.max_failures} times). {lost}",
-        file=sys.stderr,
-        flush=True,
+def _reasons(failures: Mapping[int, Exception]) -> str:
+    """The first line of what is known of each worker that failed."""
+    return " ".join(
+        f"Worker {rank}: {str(error).strip().splitlines()[0]}"
+        for rank, error in failures.items()
     )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _time_of_config(run: Path) -> int | None:
@@ -118,7 +127,6 @@ def _cluster(num_workers: int) -> Iterator[None]:
         ray.init(
             address="local",
             num_cpus=num_workers,
-            include_dashboard=False,
             object_store_memory=2**27,  # Nothing is kept in it.
             **quiet,
         )
@@ -130,10 +138,15 @@ def _cluster(num_workers: int) -> Iterator[None]:
 
 def _fit(options: argparse.Namespace, beside: Path) -> None:
     import ray
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import LoggingConfig, RunConfig, ScalingConfig
     from ray.train.tensorflow import TensorflowTrainer
 
-    num_gpus = ray.cluster_resources().get("GPU", 0)
+    there = ray.cluster_resources()
+    if there.get("CPU", 0) < options.num_workers:
+        _say(
+            f"The cluster has {there.get('CPU', 0):g} CPUs. Waiting until it has "
+            f"{options.num_workers}, one for each worker ..."
+        )
     TensorflowTrainer(
         _work,
         train_loop_config={
@@ -142,9 +155,12 @@ def _fit(options: argparse.Namespace, beside: Path) -> None:
             "directory": Path.cwd(),
         },
         scaling_config=ScalingConfig(
-            num_workers=options.num_workers, use_gpu=num_gpus >= options.num_workers
+            num_workers=options.num_workers,
+            use_gpu=there.get("GPU", 0) >= options.num_workers,
         ),
-        run_config=RunConfig(storage_path=str(beside)),
+        run_config=RunConfig(
+            storage_path=str(beside), logging_config=LoggingConfig(log_level="WARNING")
+        ),
     ).fit()
 
 
@@ -158,6 +174,7 @@ def _work(config: dict[str, argparse.Namespace | Path]) -> None:
         )
     if config["directory"].is_dir():  # Relative paths of data are relative to it.
         os.chdir(config["directory"])
+    logging.getLogger("tensorflow").setLevel("ERROR")
     from tfp_glow.cli.train import run
 
     run(config["options"])
