@@ -120,7 +120,11 @@ def _cluster(num_workers: int) -> Iterator[None]:
     """The cluster that is there, or one of this machine with room for all workers."""
     import ray
 
-    quiet = {"logging_level": "warning"}
+    # Without Ray's dashboard there is a warning each second that it is missing.
+    quiet = {
+        "logging_level": "warning",
+        "logging_config": ray.LoggingConfig(log_level="ERROR"),
+    }
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
@@ -175,6 +179,9 @@ def _work(config: dict[str, argparse.Namespace | Path]) -> None:
     if config["directory"].is_dir():  # Relative paths of data are relative to it.
         os.chdir(config["directory"])
     logging.getLogger("tensorflow").setLevel("ERROR")
+    own = logging.getLogger("tfp_glow")
+    own.setLevel("WARNING")
+    own.addHandler(logging.StreamHandler())
     from tfp_glow.cli.train import run
 
     run(config["options"])

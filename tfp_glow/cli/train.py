@@ -65,14 +65,9 @@ _TRAINING_OPTIONS = (
     "guard",
 )
 _RECIPE = (
-    "batch_size",
-    "epochs",
-    "learning_rate",
-    "decay",
+    *_TRAINING_OPTIONS,
     "warmup_steps",
     "weight_decay",
-    "clip_norm",
-    "guard",
     "ema_momentum",
     "max_shift",
     "flips",
@@ -98,6 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments: The options of the command.
 
     Raises:
+        ConnectionError: If a worker is lost.
         FileExistsError: If the run folder is taken.
         FileNotFoundError: If the data set is not there and cannot be downloaded, or
             there is no run to go on with.
