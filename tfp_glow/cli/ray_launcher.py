@@ -61,15 +61,16 @@ def launch(arguments: argparse.Namespace) -> None:
     with _cluster(options.num_workers), _folder_beside(run) as beside:
         for num_failures in range(options.max_failures + 1):
             try:
-                return _fit(options, beside)
+                _fit(options, beside)
+                return
             except WorkerGroupError as error:
                 lost = error
             for error in lost.worker_failures.values():
                 if isinstance(error, _FINAL):
-                    raise error
+                    raise error from lost
             if _time_of_config(run) != before:  # The folder holds this training.
                 if (run / "metrics.json").exists() and not (run / STATE).exists():
-                    return None  # Nothing was left to do but to take leave.
+                    return  # Nothing was left to do but to take leave.
                 options.overwrite = True
                 options.resume = run if (run / STATE).exists() else None
             reasons = _reasons(lost.worker_failures)
@@ -102,7 +103,7 @@ def _say(message: str) -> None:
 
 
 def _time_of_config(run: Path) -> int | None:
-    """Tells whether a training has begun in a folder since the last time."""
+    """When a training began in a folder; None where none did."""
     file = run / "config.json"
     return file.stat().st_mtime_ns if file.exists() else None
 
@@ -126,6 +127,8 @@ def _cluster(num_workers: int) -> Iterator[None]:
         "logging_config": ray.LoggingConfig(log_level="ERROR"),
     }
     try:
+        if os.environ.get("RAY_ADDRESS") == "local":
+            raise ConnectionError  # Asked for; `auto` would make one of other options.
         ray.init(address="auto", **quiet)
     except ConnectionError:
         ray.init(

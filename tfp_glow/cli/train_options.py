@@ -181,6 +181,8 @@ def _check_train(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     """A training needs a data set and a folder, or goes on with what it began with."""
     if options.strategy == "ray" and options.num_workers is None:
         parser.error("--strategy ray needs --num-workers")
+    if options.max_failures < 0:
+        parser.error(f"--max-failures must be 0 or more, not {options.max_failures}")
     for name in _WITH_RAY:
         is_given = getattr(options, name) != parser.get_default(name)
         if is_given and options.strategy != "ray":
