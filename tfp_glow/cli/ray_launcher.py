@@ -134,6 +134,7 @@ def _cluster(num_workers: int) -> Iterator[None]:
         ray.init(
             address="local",
             num_cpus=num_workers,
+            include_dashboard=False,
             object_store_memory=2**27,  # Nothing is kept in it.
             **quiet,
         )
