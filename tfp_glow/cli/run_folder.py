@@ -180,6 +180,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def start_run(path: Path, config: Mapping[str, Any]) -> None:
     """Puts an earlier run aside, where there is one, and writes the configuration."""
+    path.mkdir(parents=True, exist_ok=True)
     (path / STATE).unlink(missing_ok=True)
     end_run(path)  # of a run that was killed
     for child in _written(path):

@@ -21,7 +21,13 @@ from tfp_glow.cli.baselines import (
     gaussian_bits_per_dim,
     histogram_bits_per_dim,
 )
-from tfp_glow.cli.inference import check_same_shape, draw, held_out_split, measure
+from tfp_glow.cli.inference import (
+    check_same_shape,
+    check_unchanged,
+    draw,
+    held_out_split,
+    measure,
+)
 from tfp_glow.cli.recipe import Fitted, fit_best
 from tfp_glow.cli.report import run_report
 from tfp_glow.cli.run_folder import (
@@ -183,6 +189,9 @@ def _resume(
     with strategy.scope():
         model = GlowModel.from_config(config["model"])
     check_same_shape(info, model)
+    advice = "Put them back, or begin anew with --dataset and --output."
+    for split in ("train", "validation"):
+        check_unchanged(info, split, config, advice)
     epoch, batch = read_position(output / STATE)
     print(f"Going on in epoch {epoch + 1}, after {batch} steps of it.")
     _train(
