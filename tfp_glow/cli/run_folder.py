@@ -173,6 +173,8 @@ def locked(path: Path) -> Iterator[None]:
                 f"Another training is writing to {path}. Wait for its end or stop it, "
                 "or name another folder."
             ) from error
+        except OSError:
+            pass  # A file system that knows no such locks, as NFS of folders.
         yield
     finally:
         os.close(folder)
