@@ -66,6 +66,7 @@ class FlowModel(keras.Model):
         self.clip_norm: float | None = None
         self.step_guard: StepGuard | None = None
         self.first_batch: tuple | None = None  # of `fit`, while it runs
+        self._other_steps: tuple | None = None  # with or without a guard
         self._gradient_norm = keras.metrics.Mean(name="gradient_norm")
         self.built = True
 
@@ -145,11 +146,8 @@ class FlowModel(keras.Model):
 
     def _apply(self, gradients: list[tf.Tensor | None], norm: tf.Tensor) -> None:
         """Clips gradients that are summed over replicas, and applies them."""
-        # The optimizer sums once more, and cannot be told not to.
-        factor = 1 / self.distribute_strategy.num_replicas_in_sync
         if self.clip_norm is not None:
-            factor *= tf.minimum(1.0, self.clip_norm / norm)
-        if self.clip_norm is not None or factor != 1:
+            factor = tf.minimum(1.0, self.clip_norm / norm)
             gradients = [
                 None if g is None else g * tf.cast(factor, g.dtype) for g in gradients
             ]
@@ -179,9 +177,15 @@ class FlowModel(keras.Model):
 
     def guard_steps(self, guard: StepGuard | None) -> None:
         """Makes training steps ask a guard, or none; `DivergenceGuard` calls this."""
-        if guard is not self.step_guard:
-            self.step_guard = guard
-            self.make_train_function(force=True)  # It was traced for another one.
+        if guard is self.step_guard:
+            return
+        # The function was traced with the other guard. It is kept for the next `fit`.
+        other = self._other_steps
+        self._other_steps = (self.step_guard, self.train_function)
+        known = other is not None and other[0] is guard
+        self.step_guard = guard
+        self.train_function = other[1] if known else None
+        self.make_train_function()
 
     def compile(
         self,
@@ -222,6 +226,10 @@ class FlowModel(keras.Model):
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False
         self.clip_norm = clip_norm
+        self._other_steps = None
+        # Keras's optimizer would sum the gradients of all replicas once more; it has no
+        # public way to be told not to.
+        self.optimizer._all_reduce_sum_gradients = list
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile_from_config` needs."""
@@ -278,8 +286,7 @@ class FlowModel(keras.Model):
             return super().fit(x, y, batch_size, *args, **kwargs)
         finally:
             self.first_batch = None
-            if self.step_guard is not None:
-                self.step_guard = self.train_function = None
+            self.guard_steps(None)
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -330,7 +337,7 @@ def _reject_targets(y: Any) -> None:
 
 def _num_examples(y_pred: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor:
     first = tf.nest.flatten(y_pred)[0]
-    return tf.cast(tf.shape(first)[0], first.dtype)
+    return tf.cast(tf.size(first), first.dtype)
 
 
 def _logs(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -379,7 +386,7 @@ def _first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
     if isinstance(x, keras.utils.PyDataset):
         return x[0] if len(x) else None
     parts = tf.nest.flatten(x)
-    if x is None or len(parts[0]) == 0:
+    if x is None or not parts or len(parts[0]) == 0:
         return None
     indices = np.unique(np.linspace(0, len(parts[0]) - 1, batch_size).astype(int))
     return tf.nest.map_structure(

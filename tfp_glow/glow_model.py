@@ -277,7 +277,8 @@ class GlowModel(ImageFlow, FlowModel):
         num_replicas = self.distribute_strategy.num_replicas_in_sync
         before = self.glow.memory
         if self.glow.choose_memory(-(-images.shape[0] // num_replicas)) != before:
-            self.train_function = None  # It was traced for what was before.
+            # They were traced for what was before.
+            self.train_function = self._other_steps = None
 
     def _flows(self) -> list[tfd.Distribution | tf.Module]:
         return [self.distribution, *filter(None, [self.dequantizer])]

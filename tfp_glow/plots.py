@@ -1,7 +1,7 @@
 """Figures of images and of training, to save or show; matplotlib's state is not used.
 
 They are plain `matplotlib.figure.Figure`s: `figure.savefig("samples.png")` writes one,
-and a notebook shows one that is the last value of a cell.
+and a notebook, after `%matplotlib inline`, shows one that is the last value of a cell.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,6 +9,11 @@ __all__ = ["StepGuard"]
 _NUM_RECENT = 100
 
 
+def _counter() -> tf.Variable:
+    # Of int32 a GPU's program may have no variable: TensorFlow keeps those on the host.
+    return tf.Variable(0, dtype=tf.int64, trainable=False)
+
+
 class StepGuard(tf.Module):
     """Tells good steps from bad ones within the graph, and keeps what it saw.
 
@@ -36,9 +41,9 @@ class StepGuard(tf.Module):
         super().__init__()
         self.max_jump = max_jump
         self.mean_loss = tf.Variable(0.0, trainable=False)
-        self.num_good = tf.Variable(0, trainable=False)
-        self.num_bad = tf.Variable(0, trainable=False)
-        self.num_skipped = tf.Variable(0, trainable=False)
+        self.num_good = _counter()
+        self.num_bad = _counter()
+        self.num_skipped = _counter()
         self.loss = tf.Variable(0.0, trainable=False)
         self.gradient_norm = tf.Variable(0.0, trainable=False)
         self.is_finite = [

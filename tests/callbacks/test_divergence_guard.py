@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 import tfp_glow as tfg
 from tfp_glow.callbacks.divergence_guard import ScaledSchedule, TrainingDiverged
+from tfp_glow.step_guard import StepGuard
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -212,3 +213,28 @@ def test_refuses_what_it_cannot_guard():
     model.compile(keras.optimizers.LossScaleOptimizer(tfg.Adamax()))
     with pytest.raises(ValueError, match="LossScaleOptimizer"):
         model.fit(BATCHES[0], callbacks=[tfg.DivergenceGuard()], verbose=0)
+
+
+def test_has_no_variable_that_a_gpu_s_program_refuses():
+    # TensorFlow keeps variables of int32 on the host, where XLA cannot reach them.
+    guard = StepGuard([tf.Variable([1.0])], max_jump=1.0)
+    assert tf.int32 not in {variable.dtype for variable in guard.variables}
+
+
+def test_further_trainings_are_not_traced_again():
+    x, guard = np.zeros([8, 3], np.float32), tfg.DivergenceGuard()
+    base = tfp.distributions.Sample(tfp.distributions.Normal(0.0, 1.0), [3])
+    model = tfg.FlowModel(
+        tfp.distributions.TransformedDistribution(
+            base, tfp.bijectors.Shift(tf.Variable(tf.zeros([3])))
+        )
+    )
+    functions = []
+    for callbacks in ([guard], [], [guard], []):
+        keep = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda *_: functions.append(model.train_function)
+        )
+        model.fit(x, batch_size=8, callbacks=[*callbacks, keep], verbose=0)
+    assert functions[0] is functions[2]
+    assert functions[1] is functions[3]
+    assert functions[0] is not functions[1]

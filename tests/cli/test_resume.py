@@ -19,6 +19,7 @@ from tfp_glow.callbacks.training_state import read_position
 from tfp_glow.cli import main
 from tfp_glow.cli.recipe import make_optimizer
 from tfp_glow.cli.run_folder import locked
+from tfp_glow.cli.stop import StopOnSignal
 from tfp_glow.presets import PRESETS
 
 TINY = ["--num-steps=1", "--hidden-channels=4", "--limit=192", "--epochs=3"]
@@ -91,6 +92,27 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert names == sorted(path.name for path in whole.iterdir())
     assert resume(folder) == 1
     assert "has come to its end" in capsys.readouterr().err
+
+
+def test_a_signal_in_the_last_step_of_a_resumed_epoch(
+    tmp_path, whole, on_save, monkeypatch
+):
+    folder = tmp_path / "run"
+    on_save(6, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert train(folder) == 130
+    monkeypatch.undo()
+    end = StopOnSignal.on_train_batch_end
+
+    def signal_before_end(self, batch: int, logs: object = None) -> None:
+        self._received = signal.SIGINT  # There is one step left of the epoch.
+        monkeypatch.undo()
+        end(self, batch, logs)
+
+    monkeypatch.setattr(StopOnSignal, "on_train_batch_end", signal_before_end)
+    assert resume(folder) == 130
+    assert read_position(folder / "state.npz") == (2, 0)
+    assert resume(folder) == 0
+    np.testing.assert_array_equal(rows(folder), rows(whole))
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch, capsys):

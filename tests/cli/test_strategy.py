@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfp_glow.cli import main
-from tfp_glow.cli.strategy import make_strategy
+from tfp_glow.cli.strategy import is_chief, make_strategy
 
 OPTIONS = (
     "--dataset digits --num-steps 2 --num-levels 1 --hidden-channels 8 --limit 96 "
@@ -125,6 +127,25 @@ def test_without_a_cluster(text, monkeypatch, tmp_path, capsys):
     assert main(["train", *options, "--strategy", "multi-worker"]) == 1
     assert 'TF_CONFIG=\'{"cluster"' in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "task", "expected"),
+    [
+        (["worker"], ("worker", 0), True),
+        (["worker"], ("worker", 1), False),
+        (["chief", "worker"], ("chief", 0), True),
+        (["chief", "worker"], ("worker", 0), False),
+    ],
+)
+def test_one_process_alone_is_the_chief(jobs, task, expected):
+    cluster = tf.train.ClusterSpec({job: ["host0:1", "host1:1"] for job in jobs})
+    strategy = SimpleNamespace(
+        cluster_resolver=tf.distribute.cluster_resolver.SimpleClusterResolver(
+            cluster, task_type=task[0], task_id=task[1]
+        )
+    )
+    assert is_chief(strategy) is expected
 
 
 def test_one_device_needs_no_strategy():

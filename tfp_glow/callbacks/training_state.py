@@ -61,6 +61,7 @@ class TrainingState(keras.callbacks.Callback):
         *,
         seconds_between_saves: float | None = None,
         parts: Mapping[str, HasState] | None = None,
+        saves: bool = True,
     ) -> None:
         """Takes the file.
 
@@ -71,11 +72,13 @@ class TrainingState(keras.callbacks.Callback):
                 `read_position` tells, and go on through all epochs without end, with
                 `fit(steps_per_epoch=...)`. Only between epochs when not given.
             parts: Other callbacks of the same `fit`, by names of their own.
+            saves: Whether this process writes the file, of several that read it.
         """
         super().__init__()
         self.epoch = self.batch = 0
         self._seconds_before = 0.0
         self._file = Path(file)
+        self._saves = saves
         self._seconds_between_saves = seconds_between_saves
         self._parts = dict(parts or {})
         self._pending: dict[str, np.ndarray] | None = None
@@ -118,7 +121,7 @@ class TrainingState(keras.callbacks.Callback):
     ) -> None:
         """Saves if it is time; ends an epoch that an earlier process began."""
         self.batch = self._num_before + batch + 1
-        if self.batch == self.params["steps"]:
+        if self.batch >= self.params["steps"]:
             # Keras would do as many batches as in any other epoch.
             self._is_cut = self.model.stop_training = self._num_before > 0
         elif (
@@ -139,6 +142,8 @@ class TrainingState(keras.callbacks.Callback):
         Raises:
             OSError: If it cannot be written. The one before is still there.
         """
+        if not self._saves:
+            return
         state = {
             "version": np.array(__version__),
             "signature": np.array(self._signature()),

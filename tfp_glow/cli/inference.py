@@ -1,7 +1,7 @@
 """Measuring and sampling in batches of one size, the same for the same seed."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
@@ -17,6 +17,7 @@ from tfp_glow.glow_model import GlowModel
 __all__ = [
     "HeldOut",
     "check_same_shape",
+    "check_unchanged",
     "draw",
     "find_label",
     "held_out_split",
@@ -76,7 +77,13 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
     check_same_shape(info, run.model)
     split = arguments.split or held_out_split(info)
     if arguments.dataset is None:
-        _check_unchanged(info, split, run)
+        check_unchanged(
+            info,
+            split,
+            run.config,
+            "The model may have been trained on what is measured. To measure on them "
+            f"as they are, name the data set, --dataset {quote(info.name)}.",
+        )
     images, labels = data.load_arrays(dataset, split, limit=arguments.limit, **source)
     return HeldOut(dataset, split, info.note, images, labels)
 
@@ -92,10 +99,19 @@ def _source(run: Run, dataset: str) -> dict[str, Any]:
     return source | {"crop": run.config.get("crop", "center")}
 
 
-def _check_unchanged(info: DatasetInfo, split: str, run: Run) -> None:
-    """Raises `ValueError` where a split is of other pictures or classes than it was."""
-    classes = run.config.get("class_names")
-    recorded = run.config.get("checksums", {}).get(split)
+def check_unchanged(
+    info: DatasetInfo, split: str, config: Mapping[str, Any], advice: str
+) -> None:
+    """Raises `ValueError` where a split is of other pictures or classes than it was.
+
+    Args:
+        info: The data set as it is.
+        split: The split.
+        config: The configuration of the run, which has recorded what there was.
+        advice: What to do.
+    """
+    classes = config.get("class_names")
+    recorded = config.get("checksums", {}).get(split)
     if classes and tuple(classes) != info.class_names:
         what, then, now = "classes", classes, info.class_names
     elif recorded is not None and recorded != info.checksums.get(split):
@@ -105,9 +121,8 @@ def _check_unchanged(info: DatasetInfo, split: str, run: Run) -> None:
         return
     raise ValueError(
         f"The {what} of {info.name!r} are no longer those of the training: pictures or "
-        "folders were added, removed or renamed, and the model may have been trained "
-        "on what is measured. To measure on them as they are, name the data set, "
-        f"--dataset {quote(info.name)}. Received: {now}; there were {then}."
+        f"folders were added, removed or renamed. {advice} Received: {now}; there were "
+        f"{then}."
     )
 
 

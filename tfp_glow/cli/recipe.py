@@ -26,6 +26,7 @@ from tfp_glow.cli.history import History
 from tfp_glow.cli.pictures import Pictures
 from tfp_glow.cli.run_folder import STATE, save_model
 from tfp_glow.cli.stop import StopOnSignal
+from tfp_glow.cli.strategy import is_chief
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.presets import Preset
 
@@ -209,7 +210,10 @@ def fit_best(
         guard = [DivergenceGuard()]
         parts["guard"] = guard[0]
     state = TrainingState(
-        folder / STATE, seconds_between_saves=seconds_between_saves, parts=parts
+        folder / STATE,
+        seconds_between_saves=seconds_between_saves,
+        parts=parts,
+        saves=is_chief(model.distribute_strategy),
     )
     stop = StopOnSignal(state, folder)
     callbacks = [

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,9 +12,6 @@ from shlex import quote
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfp_glow._files import replacing
 from tfp_glow.glow_model import GlowModel
@@ -39,7 +35,6 @@ __all__ = [
     "read_unfinished",
     "save_model",
     "start_run",
-    "versions",
     "write_json",
 ]
 
@@ -178,6 +173,8 @@ def locked(path: Path) -> Iterator[None]:
                 f"Another training is writing to {path}. Wait for its end or stop it, "
                 "or name another folder."
             ) from error
+        except OSError:
+            pass  # A file system that knows no such locks, as NFS of folders.
         yield
     finally:
         os.close(folder)
@@ -185,6 +182,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def start_run(path: Path, config: Mapping[str, Any]) -> None:
     """Puts an earlier run aside, where there is one, and writes the configuration."""
+    path.mkdir(parents=True, exist_ok=True)
     (path / STATE).unlink(missing_ok=True)
     end_run(path)  # of a run that was killed
     for child in _written(path):
@@ -294,15 +292,3 @@ def model_config(model: GlowModel) -> dict[str, Any]:
         if isinstance(value, plain)
     }
     return {**defaults, **config}
-
-
-def versions() -> dict[str, str]:
-    """Of all that a run's figures hang on, for `metrics.json`."""
-    return {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "tensorflow_probability": tfp.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "tfp_glow": __version__,
-    }

@@ -74,7 +74,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
         """Stops after the batch, but for the last one: an epoch's end saves anyway."""
-        if batch + 1 < self.params["steps"]:
+        if self._state.batch < self.params["steps"]:
             self._stop()
 
     def _wait(self, number: int, frame: FrameType | None) -> None:

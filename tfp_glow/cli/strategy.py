@@ -49,9 +49,10 @@ def make_strategy(name: str | None) -> tf.distribute.Strategy:
 def _check_cluster(text: str) -> None:
     try:
         config = json.loads(text)
-        workers = config["cluster"]["worker"]
-        index = config["task"]["index"]
-        is_good = isinstance(workers, list) and workers and 0 <= index < len(workers)
+        task = config["task"]
+        peers = config["cluster"][task["type"]]
+        is_good = isinstance(peers, list) and 0 <= task["index"] < len(peers)
+        is_good &= task["type"] in ("chief", "worker")
     except (KeyError, TypeError, ValueError):
         is_good = False
     if not is_good:
@@ -65,7 +66,11 @@ def _check_cluster(text: str) -> None:
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes."""
     resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.task_id
+    if resolver is None:
+        return True
+    # Some clusters have a job for it, beside which worker 0 is one like the others.
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or not (has_chief or resolver.task_id)
 
 
 def barrier(strategy: tf.distribute.Strategy) -> None:

@@ -2,27 +2,26 @@
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfp_glow import data
 from tfp_glow.callbacks.training_state import read_position
 from tfp_glow.cli.baselines import (
     MAX_TRAINING_IMAGES,
-    gaussian_bits_per_dim,
-    histogram_bits_per_dim,
 )
-from tfp_glow.cli.inference import check_same_shape, draw, held_out_split, measure
+from tfp_glow.cli.inference import (
+    check_same_shape,
+    check_unchanged,
+    held_out_split,
+)
 from tfp_glow.cli.ray_launcher import launch
-from tfp_glow.cli.recipe import Fitted, fit_best
-from tfp_glow.cli.report import run_report
+from tfp_glow.cli.recipe import fit_best
+from tfp_glow.cli.results import measure_baselines, write_results
 from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
     STATE,
@@ -32,8 +31,6 @@ from tfp_glow.cli.run_folder import (
     model_config,
     read_unfinished,
     start_run,
-    versions,
-    write_json,
 )
 from tfp_glow.cli.strategy import (
     barrier,
@@ -43,16 +40,12 @@ from tfp_glow.cli.strategy import (
     silent_in_another_folder,
     telling_of_lost_workers,
 )
-from tfp_glow.dequantization import bin_centers, quantize
+from tfp_glow.data.epochs import num_shuffled
 from tfp_glow.glow_model import GlowModel
-from tfp_glow.plots import sample_sheet, training_curves
 from tfp_glow.presets import PRESETS, Preset, preset_for
 from tfp_glow.version import __version__
 
 __all__ = ["run"]
-
-_TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0)
-_NUM_SHOWN = 25
 
 _SOURCE_OPTIONS = ("data_dir", "image_size", "crop")
 _DATA_OPTIONS = (*_SOURCE_OPTIONS, "limit", "seed", "num_noise_samples")
@@ -65,9 +58,14 @@ _TRAINING_OPTIONS = (
     "guard",
 )
 _RECIPE = (
-    *_TRAINING_OPTIONS,
+    "batch_size",
+    "epochs",
+    "learning_rate",
+    "decay",
     "warmup_steps",
     "weight_decay",
+    "clip_norm",
+    "guard",
     "ema_momentum",
     "max_shift",
     "flips",
@@ -93,7 +91,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments: The options of the command.
 
     Raises:
-        ConnectionError: If a worker is lost.
         FileExistsError: If the run folder is taken.
         FileNotFoundError: If the data set is not there and cannot be downloaded, or
             there is no run to go on with.
@@ -115,6 +112,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _be_a_worker(arguments: argparse.Namespace, stack: ExitStack) -> None:
     """Makes a process that is not the chief write to a folder of its own."""
+    if arguments.resume is not None:
+        read_unfinished(arguments.resume)  # raises where it is not there
     folder = stack.enter_context(silent_in_another_folder(arguments.resume))
     if arguments.resume is None:
         arguments.output = folder
@@ -182,6 +181,9 @@ def _resume(
     with strategy.scope():
         model = GlowModel.from_config(config["model"])
     check_same_shape(info, model)
+    advice = "Put them back, or begin anew with --dataset and --output."
+    for split in ("train", "validation"):
+        check_unchanged(info, split, config, advice)
     epoch, batch = read_position(output / STATE)
     print(f"Going on in epoch {epoch + 1}, after {batch} steps of it.")
     _train(
@@ -206,7 +208,13 @@ def _train(
     """Trains from a position on, an epoch and a batch of it, and does all the rest."""
     split = held_out_split(info)
     images, labels = data.load_arrays(arguments.dataset, split, **_source(arguments))
-    baselines = _baselines(arguments, images, model.num_bits)
+    train_images, _ = data.load_arrays(
+        arguments.dataset,
+        "train",
+        limit=min(arguments.limit or MAX_TRAINING_IMAGES, MAX_TRAINING_IMAGES),
+        **_source(arguments),
+    )
+    baselines = measure_baselines(train_images, images, model.num_bits)
     train, validation, steps_per_epoch = _batches(arguments, info, settings, position)
     strategy = model.distribute_strategy
     num_replicas = strategy.num_replicas_in_sync
@@ -228,53 +236,8 @@ def _train(
     finally:
         end_run(arguments.output)
     if is_chief(strategy):
-        _report(arguments, info, settings, fitted, baselines, images, labels)
+        write_results(arguments, info, settings, fitted, baselines, images, labels)
     barrier(strategy)  # A worker that leaves early would be taken for a lost one.
-
-
-def _report(
-    arguments: argparse.Namespace,
-    info: data.DatasetInfo,
-    settings: Preset,
-    fitted: Fitted,
-    baselines: dict[str, dict[str, Any]],
-    images: np.ndarray,
-    labels: np.ndarray | None,
-) -> None:
-    """Measures the best epoch on held-out images, draws, and prints a summary."""
-    best = fitted.best
-    model = best.model_of_best
-    metrics = {
-        "dataset": info.name,
-        "note": info.note,
-        "held_out": {
-            "split": held_out_split(info),
-            **measure(
-                model,
-                images,
-                labels,
-                num_noise_samples=arguments.num_noise_samples,
-            ),
-        },
-        "baselines": baselines,
-        "validation_bits_per_dim": best.best_bits_per_dim,
-        "best_epoch": best.best_epoch,
-        "num_epochs": len(fitted.history["loss"]),
-        "trainable_parameters": sum(
-            math.prod(variable.shape) for variable in model.trainable_variables
-        ),
-        "training_seconds": round(fitted.seconds, 1),
-        "num_rollbacks": int(fitted.history.get("num_rollbacks", [0])[-1]),
-        "versions": versions(),
-    }
-    write_json(arguments.output / "metrics.json", metrics)
-    training_curves(fitted.history).savefig(arguments.output / "training.png")
-    _save_samples(model, images[:_NUM_SHOWN], arguments.output / "samples.png")
-    report = run_report(
-        arguments.output, metrics, settings.epochs, model.glow.num_classes
-    )
-    (arguments.output / STATE).unlink()  # There is nothing more to go on with.
-    print(f"\n{report}")
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -360,6 +323,7 @@ def _batches(
         examples_of if arguments.crop == "random" else examples,
         batch_size=batch_size,
         num_batches=num_batches,
+        buffer_size=min(num_images, num_shuffled(info.event_shape)),
         seed=seed,
         first_batch=first_batch,
     )
@@ -370,28 +334,3 @@ def _batches(
         train = data.random_flip(train, **augmentation)
     validation = data.load(name, "validation", batch_size=batch_size, **options)
     return sharded(train), sharded(validation), num_batches
-
-
-def _baselines(
-    arguments: argparse.Namespace, images: np.ndarray, num_bits: int
-) -> dict[str, dict[str, Any]]:
-    """What simple models reach on held-out images after the same training images."""
-    limit = min(arguments.limit or MAX_TRAINING_IMAGES, MAX_TRAINING_IMAGES)
-    train, _ = data.load_arrays(
-        arguments.dataset, "train", limit=limit, **_source(arguments)
-    )
-    gaussian, note = gaussian_bits_per_dim(train, images, num_bits)
-    histogram = histogram_bits_per_dim(train, images, num_bits)
-    return {
-        "gaussian": {"bits_per_dim": gaussian, "note": note},
-        "histogram": {"bits_per_dim": histogram, "note": ""},
-    }
-
-
-def _save_samples(model: GlowModel, images: np.ndarray, file: Path) -> None:
-    """Draws samples at several temperatures beside real images of as many bits."""
-    num_classes = model.glow.num_classes
-    labels = np.arange(_NUM_SHOWN) % num_classes if num_classes else None
-    real = quantize(bin_centers(images, model.num_bits), model.num_bits).numpy()
-    samples = {t: draw(model, _NUM_SHOWN, t, labels=labels) for t in _TEMPERATURES}
-    sample_sheet(real, samples).savefig(file)

@@ -1,10 +1,23 @@
 """Batches of epoch after epoch whose order hangs on seed and epoch alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 
 import tensorflow as tf
 
-__all__ = ["endless_epochs"]
+__all__ = ["endless_epochs", "num_shuffled"]
+
+_SHUFFLED_IMAGES = 10_000
+_SHUFFLED_BYTES = 2**28
+
+
+def num_shuffled(event_shape: Sequence[int]) -> int:
+    """How many images of a shape are shuffled at a time.
+
+    Args:
+        event_shape: `[H, W, C]`.
+    """
+    return min(_SHUFFLED_IMAGES, max(1, _SHUFFLED_BYTES // prod(event_shape)))
 
 
 def endless_epochs(
@@ -44,7 +57,7 @@ def endless_epochs(
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         # Of this function's graph alone, in which it takes the place of whatever
         # `tf.random.set_seed` was called with. It must not be zero.
-        tf.random.set_seed(seed + 1)
+        tf.random.set_seed(seed % 2**31 + 1)
         these = examples(number) if callable(examples) else examples
         shuffled = these.shuffle(buffer_size, number, reshuffle_each_iteration=False)
         return shuffled.batch(batch_size).repeat().take(num_batches)

@@ -227,7 +227,7 @@ def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
         splits = {s: [f for f in files if split_of[f] == s] for s in SPLITS}
     else:
         splits = {"train": files, "validation": [], "test": []}
-    count = min(max(1, len(files) // 10), MAX_HELD_OUT)
+    count = min(max(1, len(splits["train"]) // 10), MAX_HELD_OUT)
     for split in ["validation"] if is_split_already else ["validation", "test"]:
         if not splits[split]:
             train = splits["train"]

@@ -1,12 +1,11 @@
 """From a name and a split to batches of images."""
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
 from tfp_glow.data import digits, photos
 from tfp_glow.data.arrays import ArrayDataset
+from tfp_glow.data.epochs import num_shuffled
 from tfp_glow.data.folder import FolderDataset
 from tfp_glow.data.imagenet import ImagenetDataset
 from tfp_glow.data.prepared import PreparedDataset
@@ -22,8 +21,6 @@ __all__ = ["describe", "is_resizable", "load", "load_arrays", "names"]
 
 _EMBEDDED: dict[str, Source] = {"digits": digits, "photos": photos}
 # TFDS files are in random order already, and a folder's pictures are.
-_SHUFFLED_IMAGES = 10_000
-_SHUFFLED_BYTES = 2**28
 
 
 def names() -> tuple[str, ...]:
@@ -137,11 +134,7 @@ def load(
         )
     if shuffle:
         info = source.info()
-        size = min(
-            info.num_examples[split],
-            _SHUFFLED_IMAGES,
-            max(1, _SHUFFLED_BYTES // math.prod(info.event_shape)),
-        )
+        size = min(info.num_examples[split], num_shuffled(info.event_shape))
         examples = examples.shuffle(size, seed, reshuffle_each_iteration=True)
     dataset = examples.map(
         (lambda example: (example["image"], example["label"]))
