@@ -232,7 +232,7 @@ def test_further_trainings_are_not_traced_again():
     functions = []
     for callbacks in ([guard], [], [guard], []):
         keep = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda *_: functions.append(model.train_function)
+            on_train_batch_end=lambda *_, **__: functions.append(model.train_function)
         )
         model.fit(x, batch_size=8, callbacks=[*callbacks, keep], verbose=0)
     assert functions[0] is functions[2]
