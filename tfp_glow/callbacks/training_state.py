@@ -142,8 +142,6 @@ class TrainingState(keras.callbacks.Callback):
         Raises:
             OSError: If it cannot be written. The one before is still there.
         """
-        if not self._saves:
-            return
         state = {
             "version": np.array(__version__),
             "signature": np.array(self._signature()),
@@ -154,6 +152,8 @@ class TrainingState(keras.callbacks.Callback):
         state |= _numbered("metric", self._metrics())
         for name, part in self._parts.items():
             state |= {f"{name}/{key}": v for key, v in part.state().items()}
+        if not self._saves:  # Metrics were read by all: each is a sum over replicas.
+            return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._file) as partial, partial.open("wb") as file:
