@@ -9,6 +9,7 @@ from typing import Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfp_glow._files import replacing
 from tfp_glow.version import __version__
@@ -97,7 +98,7 @@ class TrainingState(keras.callbacks.Callback):
             return
         state = _read(self._file)
         _check(self._file, state, self._signature())
-        _assign(self._variables(), state, "variable")
+        self._assign(self._variables(), state, "variable")
         self.epoch, self.batch = map(int, state["position"])
         self._seconds_before = float(state["seconds"])
         self._num_before = self.batch
@@ -109,7 +110,7 @@ class TrainingState(keras.callbacks.Callback):
         if self._pending is not None:
             state, self._pending = self._pending, None
             self.model._initial_epoch = None
-            _assign(self._metrics(), state, "metric")
+            self._assign(self._metrics(), state, "metric")
             for name, part in self._parts.items():
                 part.restore(_without_prefix(state, f"{name}/"))
             return
@@ -142,18 +143,18 @@ class TrainingState(keras.callbacks.Callback):
         Raises:
             OSError: If it cannot be written. The one before is still there.
         """
+        if not self._saves:
+            return
         state = {
             "version": np.array(__version__),
             "signature": np.array(self._signature()),
             "position": np.array([self.epoch, self.batch]),
             "seconds": np.array(self.total_seconds),
         }
-        state |= _numbered("variable", self._variables())
-        state |= _numbered("metric", self._metrics())
+        state |= self._numbered("variable", self._variables())
+        state |= self._numbered("metric", self._metrics())
         for name, part in self._parts.items():
             state |= {f"{name}/{key}": v for key, v in part.state().items()}
-        if not self._saves:  # Metrics were read by all: each is a sum over replicas.
-            return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._file) as partial, partial.open("wb") as file:
@@ -174,6 +175,30 @@ class TrainingState(keras.callbacks.Callback):
 
     def _metrics(self) -> list[keras.Variable]:
         return [v for metric in self.model.metrics for v in metric.variables]
+
+    def _numbered(
+        self, name: str, variables: list[keras.Variable]
+    ) -> dict[str, np.ndarray]:
+        return {
+            f"{name}/{i}": self._components(v)[0].numpy()
+            for i, v in enumerate(variables)
+        }
+
+    def _assign(
+        self, variables: list[keras.Variable], state: dict[str, np.ndarray], name: str
+    ) -> None:
+        for i, variable in enumerate(variables):
+            for part in self._components(variable):
+                part.assign(state[f"{name}/{i}"])
+
+    def _components(self, variable: keras.Variable) -> tuple[tf.Variable, ...]:
+        """What the devices of this process have of a variable: the same each.
+
+        To read a metric as a whole would need all workers at the same time, and each
+        saves when its own clock says so.
+        """
+        strategy = self.model.distribute_strategy
+        return strategy.experimental_local_results(variable.value)
 
     def _signature(self) -> str:
         """Names, shapes and types of the variables."""
@@ -227,17 +252,6 @@ def _check(file: Path, state: dict[str, np.ndarray], signature: str) -> None:
             f"{file} is of another model or optimizer: it has {len(saved)} variables, "
             f"and here there are {len(expected)}."
         )
-
-
-def _numbered(name: str, variables: list[keras.Variable]) -> dict[str, np.ndarray]:
-    return {f"{name}/{i}": variable.numpy() for i, variable in enumerate(variables)}
-
-
-def _assign(
-    variables: list[keras.Variable], state: dict[str, np.ndarray], name: str
-) -> None:
-    for i, variable in enumerate(variables):
-        variable.assign(state[f"{name}/{i}"])
 
 
 def _without_prefix(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
