@@ -229,7 +229,8 @@ class FlowModel(keras.Model):
         self._other_steps = None
         # Keras's optimizer would sum the gradients of all replicas once more; it has no
         # public way to be told not to.
-        self.optimizer._all_reduce_sum_gradients = list
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        inner._all_reduce_sum_gradients = list
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile_from_config` needs."""
