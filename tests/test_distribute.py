@@ -28,12 +28,12 @@ def network_fn(_, channels_out):
     return convolution
 
 
-def train(strategy, memory, make_optimizer=tfg.Adamax, **kwargs):
+def train(strategy, memory, make_optimizer=tfg.Adamax, num_steps=6, **kwargs):
     with strategy.scope():
         model = tfg.GlowModel(
             [4, 4, 1],
             num_levels=1,
-            num_steps=6,
+            num_steps=num_steps,
             hidden_channels=4,
             memory=memory,
             seed=0,
@@ -46,13 +46,12 @@ def train(strategy, memory, make_optimizer=tfg.Adamax, **kwargs):
 
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for kwargs in ({}, {"network_fn": network_fn}):
+for kwargs in ({}, {"network_fn": network_fn, "num_steps": 2}):
     stored, reversible = (
         train(strategy, memory, **kwargs) for memory in ("stored", "reversible")
     )
-    start = tfg.GlowModel(
-        [4, 4, 1], num_levels=1, num_steps=6, hidden_channels=4, seed=0, **kwargs
-    )
+    arguments = {"num_levels": 1, "num_steps": 6, "hidden_channels": 4, "seed": 0}
+    start = tfg.GlowModel([4, 4, 1], **arguments | kwargs)
     for one, other, first in zip(stored, reversible, start.trainable_variables):
         np.testing.assert_allclose(one, other, atol=1e-5)
         assert np.any(one != first.numpy())
@@ -70,7 +69,7 @@ for strategy_now in (strategy, tf.distribute.get_strategy()):
         model = tfg.GlowModel(
             [4, 4, 1],
             num_levels=1,
-            num_steps=2,
+            num_steps=1,
             hidden_channels=4,
             dequantization="variational",
             seed=0,
