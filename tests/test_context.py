@@ -37,7 +37,7 @@ CONTEXTS = pytest.mark.parametrize(
 def test_an_image_is_squeezed_as_what_is_modelled_and_broadcast():
     context = tf.reshape(tf.range(2 * 8 * 8 * 3.0), [2, 1, 8, 8, 3])
     x = tf.zeros([2, 5, 2, 2, 7])
-    found = context_at(context, (2, 2, 48), x)
+    found = context_at(context, (2, 2, 48), x, "flow")
     assert found.shape == [10, 2, 2, 48]
     # Of its first image the block of 4 x 4 pixels at the upper right.
     block = context[0, 0, :4, 4:]
@@ -47,14 +47,16 @@ def test_an_image_is_squeezed_as_what_is_modelled_and_broadcast():
 
 
 def test_a_vector_belongs_to_each_image():
-    found = context_at(VECTORS[:2], (3,), tf.zeros([4, 2, 2, 2, 6]))
+    found = context_at(VECTORS[:2], (3,), tf.zeros([4, 2, 2, 2, 6]), "flow")
     np.testing.assert_array_equal(found, np.tile(VECTORS[:2], [4, 1]))
 
 
 @pytest.mark.parametrize("context", [np.zeros([2, 8, 8, 2]), np.zeros([2, 6, 8, 3])])
 def test_context_of_another_shape(context):
-    with pytest.raises(ValueError, match=r"`context` must have shape .* Received"):
-        context_at(context, (2, 2, 48), tf.zeros([2, 2, 2, 7]))
+    with pytest.raises(
+        ValueError, match=r"`context` must have shape .* Received.* or make the"
+    ):
+        context_at(context, (2, 2, 48), tf.zeros([2, 2, 2, 7]), "flow")
 
 
 @pytest.mark.parametrize("context_shape", [(), (2, 2), (0,), "vector"])

@@ -5,7 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["sum_over_replicas", "sum_over_replicas_before", "update_mean"]
+__all__ = [
+    "make_equal",
+    "sum_over_replicas",
+    "sum_over_replicas_before",
+    "update_mean",
+]
 
 
 def sum_over_replicas(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -43,3 +48,19 @@ def update_mean(
         [tf.reduce_sum(weights * values), tf.reduce_sum(weights)]
     )
     metric.update_state(tf.math.divide_no_nan(total, weight), sample_weight=weight)
+
+
+def make_equal(strategy: tf.distribute.Strategy, variables: Sequence[Any]) -> None:
+    """Gives all workers the mean of what each of them has in its variables.
+
+    The replicas of one process are equal already.
+
+    Args:
+        strategy: The strategy of the variables.
+        variables: Keras's, of floating-point numbers.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    values = strategy.run(lambda: [tf.identity(v.value) for v in variables])
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None))

@@ -7,7 +7,6 @@ blocks of 4 x 4 of the context's pixels as `16 D` channels, and loses nothing.
 """
 
 from collections.abc import Sequence
-from math import prod
 
 import tensorflow as tf
 
@@ -19,6 +18,7 @@ __all__ = [
     "check_context_shape",
     "context_at",
     "context_shape_at",
+    "joined_if_image",
     "map_channels",
     "num_channels",
     "vector_channels",
@@ -101,23 +101,27 @@ def context_shape_at(context_shape: ContextShape, factor: int) -> ContextShape:
 
 
 def context_at(
-    context: tf.Tensor, context_shape: Sequence[int | None], x: tf.Tensor
-) -> tf.Tensor:
+    context: tf.Tensor | None, context_shape: ContextShape, x: tf.Tensor, name: str
+) -> tf.Tensor | None:
     """A context as it belongs to images of a batch: one each, at their resolution.
 
     Args:
         context: `[..., D]` or `[..., H, W, D]`, whose leading dimensions broadcast to
-            those of `x`.
-        context_shape: What a network at this resolution was made for.
+            those of `x`; or None.
+        context_shape: What a network at this resolution was made for, or None.
         x: `[..., h, w, C]`, whose height and width divide those of the context.
+        name: Who expects it.
 
     Returns:
         `[B, D]` or `[B, h, w, D H W / (h w)]`, where `B` is the number of images in
-        `x`; in the type of `x`.
+        `x`, in the type of `x`; None where there is none.
 
     Raises:
-        ValueError: If the context has another shape.
+        ValueError: If a context is missing, not wanted, or of another shape.
     """
+    check_context(context, context_shape, name)
+    if context is None:
+        return None
     context = tf.cast(context, x.dtype)
     ndims = len(context_shape)
     if context.shape.rank < ndims:
@@ -158,6 +162,15 @@ def vector_channels(context_shape: ContextShape) -> int:
     return context_shape[-1] if is_vector else 0
 
 
+def joined_if_image(
+    x: tf.Tensor, context: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Images with a context that is one as further channels; else both as they are."""
+    if context is None or context.shape.rank == 2:
+        return x, context
+    return with_context(x, context), None
+
+
 def with_context(x: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
     """Images `[B, h, w, C]` with a context as further channels."""
     if context.shape.rank == 2:
@@ -170,13 +183,14 @@ def with_context(x: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
 def _raise_for_shape(
     context: tf.Tensor, context_shape: Sequence[int | None], x: tf.Tensor
 ) -> None:
-    wanted = (
-        f"[..., {context_shape[0]}]"
-        if len(context_shape) == 1
-        else f"[..., H, W, D] of {prod(context_shape[-1:])} numbers for each pixel of "
-        "the image"
-    )
+    wanted = f"[..., {context_shape[0]}]"
+    if len(context_shape) == 3:
+        wanted = (
+            f"[..., H, W, D], {context_shape[-1]} numbers for each pixel of what is "
+            "modelled, once it is as small"
+        )
     raise ValueError(
         f"`context` must have shape {wanted}. Received: shape={context.shape} for an "
-        f"image of shape {x.shape}."
+        f"image of shape {x.shape}. Give what `context_shape` says, or make the "
+        "bijector with the shape of what there is."
     )

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_number
-from tfp_glow._replicas import sum_over_replicas
+from tfp_glow._replicas import make_equal, sum_over_replicas
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
 from tfp_glow.step_guard import StepGuard
@@ -118,7 +118,7 @@ class FlowModel(keras.Model):
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         metrics = [v.value for metric in self.metrics for v in metric.variables]
-        before = [tf.identity(value) for value in metrics]
+        before = [tf.identity(value) for value in metrics if self.step_guard]
         with tf.GradientTape() as tape:
             y_pred = self(x)
             loss = self.compute_loss(x, y, y_pred, sample_weight)
@@ -128,9 +128,8 @@ class FlowModel(keras.Model):
             for gradient in tape.gradient(scaled_loss, self.trainable_variables)
         ]
         num_examples = _num_examples(y_pred)
-        loss, num_examples, *known = sum_over_replicas(
-            [loss, num_examples, *filter(_is_given, gradients)]
-        )
+        known = [g for g in gradients if g is not None]
+        loss, num_examples, *known = sum_over_replicas([loss, num_examples, *known])
         known = iter(known)
         gradients = [g if g is None else next(known) for g in gradients]
         self._track_loss(loss, num_examples)
@@ -278,6 +277,8 @@ class FlowModel(keras.Model):
         self._check_data(first)
         if not all(map(is_initialized, self._flows())):
             self._initialize_from(first)
+            # What workers see first may differ, as where a data set shuffles.
+            make_equal(self.distribute_strategy, self.trainable_variables)
         if not self.optimizer.built:
             # Keras would do so while it traces the first step, and trace it again.
             with self.distribute_strategy.scope():
@@ -352,10 +353,6 @@ def _logs(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     ):
         return metrics
     return {name: tf.reshape(value, [1]) for name, value in metrics.items()}
-
-
-def _is_given(gradient: tf.Tensor | None) -> bool:
-    return gradient is not None
 
 
 def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:

@@ -7,9 +7,9 @@ import tensorflow as tf
 from tfp_glow._checks import Parameter
 from tfp_glow.context import (
     ContextShape,
+    joined_if_image,
     map_channels,
     vector_channels,
-    with_context,
 )
 from tfp_glow.convolution import conv
 
@@ -131,12 +131,10 @@ class EdgeConv(ParameterModule):
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the convolution."""
         p = self.tensors()
-        is_vector = "kernel_context" in p
-        if context is not None and not is_vector:
-            x = with_context(x, context)
+        x, vector = joined_if_image(x, context)
         y = conv(x, p["kernel"], p["bias"])
-        if is_vector:
-            y += of_vector(context, p["kernel_context"], y.dtype)
+        if vector is not None:
+            y += of_vector(vector, p["kernel_context"], y.dtype)
         return y * scale_of(p["raw_log_scale"])
 
 

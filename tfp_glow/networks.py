@@ -9,9 +9,9 @@ import tensorflow as tf
 from tfp_glow._checks import Parameter
 from tfp_glow.context import (
     ContextShape,
+    joined_if_image,
     map_channels,
     vector_channels,
-    with_context,
 )
 from tfp_glow.convolution import conv
 from tfp_glow.layers import LOG_SCALE_FACTOR, ParameterModule, of_vector, scale_of
@@ -173,14 +173,12 @@ class GlowNetwork(ParameterModule):
         """
         p = self.tensors()
         found = {}
-        is_vector = "kernel_context" in p
-        if context is not None and not is_vector:
-            x = with_context(x, context)
+        x, vector = joined_if_image(x, context)
         for i in (1, 2):
             kernel = p[f"kernel_{i}"]
             hidden = conv(x, kernel, tf.zeros(kernel.shape[-1:], kernel.dtype))
-            if i == 1 and is_vector:
-                hidden += of_vector(context, p["kernel_context"], hidden.dtype)
+            if i == 1 and vector is not None:
+                hidden += of_vector(vector, p["kernel_context"], hidden.dtype)
             shift, raw_log_scale = standardizing_parameters(hidden)
             found |= {f"shift_{i}": shift, f"raw_log_scale_{i}": raw_log_scale}
             x = tf.nn.relu((hidden + shift) * scale_of(raw_log_scale))
@@ -222,14 +220,12 @@ class PreparedGlowNetwork:
         sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
         scale_1, scale_2, scale_3, *biases = tf.split(p["vectors"], 2 * sizes)
         h = x if self.compute_dtype is None else tf.cast(x, self.compute_dtype)
-        is_vector = "kernel_context" in p
-        if context is not None and not is_vector:
-            h = with_context(h, context)
+        h, vector = joined_if_image(h, context)
         kernel_1 = p["kernel_1"] * scale_1
-        if is_vector:
+        if vector is not None:
             kernel_context = p["kernel_context"] * scale_1
             h = conv(h, kernel_1, biases[0]) + of_vector(
-                context, kernel_context, h.dtype
+                vector, kernel_context, h.dtype
             )
             h = tf.nn.relu(h)
         else:

@@ -11,7 +11,6 @@ from tfp_glow.bijectors.initialize import is_set
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.context import (
     ContextShape,
-    check_context,
     check_context_shape,
     context_at,
 )
@@ -185,17 +184,9 @@ class Coupling(OnePass):
     def _evaluate_network(self, x_a: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         """What the network says, in the type of the parameters whatever `x_a` has."""
         x_a = tf.cast(x_a, self.dtype)
-        network = partial(self.network, **self._network_kwargs(x_a, context))
+        context = context_at(context, self._context_shape, x_a, self.name)
+        network = partial(self.network, context=context)
         return tf.cast(apply_to_flat_batch(network, x_a), self.dtype)
-
-    def _network_kwargs(
-        self, x: tf.Tensor, context: tf.Tensor | None
-    ) -> dict[str, tf.Tensor]:
-        """The network's context, one for each image of a batch; nothing without."""
-        check_context(context, self._context_shape, self.name)
-        if context is None:
-            return {}
-        return {"context": context_at(context, self._context_shape, x)}
 
     def _initialize(
         self, x: tf.Tensor, *, only_new: bool, context: tf.Tensor | None = None
@@ -206,9 +197,9 @@ class Coupling(OnePass):
             only_new and is_set(initialized)
         ):
             x_a, _ = tf.split(x, 2, axis=-1)
-            kwargs = self._network_kwargs(x_a, context)
+            own_context = context_at(context, self._context_shape, x_a, self.name)
             x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])
-            found, _ = self.network.standardize(x_a, **kwargs)
+            found, _ = self.network.standardize(x_a, own_context)
             for key, value in found.items():
                 self.network.parameters[key].assign(value)
             initialized.assign(True)

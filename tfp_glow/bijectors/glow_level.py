@@ -28,7 +28,6 @@ from tfp_glow.bijectors.step_factory import (
 from tfp_glow.bijectors.step_sequence import StepSequence
 from tfp_glow.context import (
     ContextShape,
-    check_context,
     check_context_shape,
     context_at,
     num_channels,
@@ -300,19 +299,13 @@ class GlowLevel(OnePass):
             )
         else:
             run = partial(steps.run, stacked=tensors)
-        run = partial(run, context=self._context_of(x, context))
+        run = partial(
+            run, context=context_at(context, self._context_shape, x, self.name)
+        )
         z, log_det_of_couplings = apply_to_flat_batch(run, tf.cast(x, _STATE))
         num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), _STATE)
         log_det = log_det_of_couplings + num_pixels * log_det
         return tf.cast(z, x.dtype), tf.cast(log_det, x.dtype)
-
-    def _context_of(self, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor | None:
-        """A context as the steps take it: one each, and squeezed as they are."""
-        check_context(context, self._context_shape, self.name)
-        if context is None:
-            return None
-        context = tf.cast(context, self.dtype)
-        return context_at(context, self._context_shape, x)
 
     def _initialize(
         self, x: tf.Tensor, *, only_new: bool, context: tf.Tensor | None = None
@@ -321,7 +314,10 @@ class GlowLevel(OnePass):
         if only_new and is_set(self.initialized):
             return self.inverse(x, **({} if context is None else {"context": context}))
         x = self._squeeze.inverse(x)
-        standardize = partial(self._standardize, context=self._context_of(x, context))
+        standardize = partial(
+            self._standardize,
+            context=context_at(context, self._context_shape, x, self.name),
+        )
         z = apply_to_flat_batch(standardize, x)
         self.initialized.assign(True)
         return z

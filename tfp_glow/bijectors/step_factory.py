@@ -17,7 +17,6 @@ from tfp_glow.bijectors.glow_affine_coupling import (
     sigmoid_log_scale,
 )
 from tfp_glow.bijectors.glow_step import GlowStep
-from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.logistic_mixture_coupling import (
     LogisticMixtureCoupling,
     num_outputs,
@@ -207,12 +206,11 @@ class StepFactory:
         found = {"act_norm/shift": shift, "act_norm/raw_log_scale": raw_log_scale}
         step = self.step(parameters | found, k)
         y = step.permutation.inverse(step.act_norm.inverse(x))
-        kwargs = {} if context is None else {"context": context}
         if self.networks is not None:
-            z = initialize_bijector(step.coupling, y, only_new=False, **kwargs)
-            return z, found
+            coupling = step.coupling
+            return coupling._initialize(y, only_new=False, context=context), found
         y_a, y_b = tf.split(y, 2, axis=-1)
-        of_network, output = step.coupling.network.standardize(y_a, **kwargs)
+        of_network, output = step.coupling.network.standardize(y_a, context)
         found |= {f"network/{key}": value for key, value in of_network.items()}
         z_b, _ = step.coupling._transform_inverse(y_b, output)
         return tf.concat([y_a, z_b], axis=-1), found

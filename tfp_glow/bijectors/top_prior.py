@@ -6,7 +6,6 @@ from tfp_glow._checks import check_event, check_positive_integer
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.context import (
     ContextShape,
-    check_context,
     check_context_shape,
     context_at,
 )
@@ -114,13 +113,12 @@ class TopPrior(OnePass):
         check_event(x, [None, None, self._channels], self.name)
         labels = _as_labels(labels)
         self._check_labels(x, labels)
-        check_context(context, self._context_shape, self.name)
         height, width = tf.unstack(tf.shape(x)[-3:-1])
         if None not in x.shape[-3:-1]:
             height, width = x.shape[-3:-1]
         h = tf.zeros([height, width, 2 * self._channels], x.dtype)
+        context = context_at(context, self._context_shape, x, self.name)
         if context is not None:
-            context = context_at(context, self._context_shape, x)
             nothing = tf.zeros([tf.shape(context)[0], height, width, 0], x.dtype)
             h += tf.reshape(
                 self.prior(nothing, context),

@@ -97,7 +97,7 @@ def silent_in_another_folder(run: Path | None) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
-        if run is not None and run.is_dir():
+        if run is not None:
             shutil.copytree(run, folder, ignore=shutil.ignore_patterns("logs"))
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         stack.enter_context(redirect_stdout(nowhere))

@@ -11,9 +11,7 @@ import tensorflow as tf
 
 from tfp_glow import data
 from tfp_glow.callbacks.training_state import read_position
-from tfp_glow.cli.baselines import (
-    MAX_TRAINING_IMAGES,
-)
+from tfp_glow.cli.baselines import MAX_TRAINING_IMAGES
 from tfp_glow.cli.inference import (
     check_same_shape,
     check_unchanged,
@@ -208,13 +206,6 @@ def _train(
     """Trains from a position on, an epoch and a batch of it, and does all the rest."""
     split = held_out_split(info)
     images, labels = data.load_arrays(arguments.dataset, split, **_source(arguments))
-    train_images, _ = data.load_arrays(
-        arguments.dataset,
-        "train",
-        limit=min(arguments.limit or MAX_TRAINING_IMAGES, MAX_TRAINING_IMAGES),
-        **_source(arguments),
-    )
-    baselines = measure_baselines(train_images, images, model.num_bits)
     train, validation, steps_per_epoch = _batches(arguments, info, settings, position)
     strategy = model.distribute_strategy
     num_replicas = strategy.num_replicas_in_sync
@@ -236,6 +227,11 @@ def _train(
     finally:
         end_run(arguments.output)
     if is_chief(strategy):
+        limit = min(arguments.limit or MAX_TRAINING_IMAGES, MAX_TRAINING_IMAGES)
+        few, _ = data.load_arrays(
+            arguments.dataset, "train", limit=limit, **_source(arguments)
+        )
+        baselines = measure_baselines(few, images, model.num_bits)
         write_results(arguments, info, settings, fitted, baselines, images, labels)
     barrier(strategy)  # A worker that leaves early would be taken for a lost one.
 
