@@ -26,6 +26,7 @@ CORE = [
     "numpy>=1.26,<2.5",
     "pillow>=10.3,<14",  # pictures of a folder
     "psutil>=5.9,<8",  # how much memory there is
+    "safetensors>=0.4.3,<0.9",
     "scikit-learn>=1.4,<1.10",
     "tensorboard>=2.18,<2.22",  # the Keras callback; TensorFlow 2.21 omits it
     "tensorflow>=2.18,<2.22",
@@ -41,6 +42,7 @@ BENCHMARKS = [
     "normflows>=1.7.3,<2",  # the peer on PyTorch
     "torch>=2.6,<3",
 ]
+HUB = ["huggingface-hub>=1,<3"]  # models of Hugging Face, by their ids
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
 DEV = [
     *DATA,
@@ -64,7 +66,13 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
     install_requires=CORE,
-    extras_require={"benchmarks": BENCHMARKS, "data": DATA, "dev": DEV, "ray": RAY},
+    extras_require={
+        "benchmarks": BENCHMARKS,
+        "data": DATA,
+        "dev": DEV,
+        "hub": HUB,
+        "ray": RAY,
+    },
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",
     classifiers=[

@@ -36,6 +36,10 @@ ORDER = [
     "flow_model",
     "summary",
     "export",
+    "weights_file",
+    "_download",
+    "model_card",
+    "publishing",
     "glow_model",
     "_probed_glow",
     "invertibility",
@@ -60,7 +64,7 @@ KERAS = {
     "_places",
     "callbacks",
     "presets",
-    "export",
+    "publishing",
     "serving",
     "cli",
 }
@@ -71,7 +75,7 @@ PRIVATE = (
     "tensorflow_probability.python.",
     "tf_keras.",
 )
-OPTIONAL = ["gradio", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
+OPTIONAL = ["gradio", "huggingface_hub", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
 MAX_LINES = 400
 
 each_file = pytest.mark.parametrize(

@@ -26,8 +26,8 @@ PACKAGE_FILES = {
 # Declared, yet imported by a dependency only: the Keras callback needs the one, TFDS
 # forgets to declare the other.
 INDIRECT = {"tensorboard", "importlib-resources"}
-LAZY = {"data", "demo", "ray", "serve"}  # the extras a user may leave out
-LARGE = {"ray"}  # without which `make test` skips what needs it
+LAZY = {"data", "demo", "hub", "ray", "serve"}  # the extras a user may leave out
+LARGE = {"hub", "ray"}  # without which `make test` skips or fakes what needs it
 
 
 def run(*command: str | Path, cwd: Path) -> str:

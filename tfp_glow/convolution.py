@@ -38,7 +38,7 @@ def conv(
         of_edge = tf.reshape(of_edge, [9, kernel.shape[-1]])
         if scales is not None:
             of_edge *= scales[1]
-        edges = tf.matmul(_edge_taps(x, bias.dtype), of_edge)
+        edges = tf.matmul(_edge_taps(x, bias.dtype), tf.cast(of_edge, bias.dtype))
         bias += tf.reshape(edges, [1, *_spatial_shape(x), kernel.shape[-1]])
         if channels_in == 0:  # a prior that depends on nothing but the place
             return tf.cast(bias, x.dtype)

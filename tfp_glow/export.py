@@ -1,12 +1,15 @@
 """A trained model as a SavedModel that needs nothing but TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from inspect import Parameter, Signature
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
+from tfp_glow._checks import check_choice
 from tfp_glow.dequantization import (
     bin_centers,
     bits_per_dim,
@@ -15,47 +18,71 @@ from tfp_glow.dequantization import (
     quantize,
     uniform_noise,
 )
+from tfp_glow.distributions import glow_distribution
+from tfp_glow.variational_dequantization import VariationalDequantizer
 
 if TYPE_CHECKING:
     from tfp_glow.glow_model import GlowModel
 
-__all__ = ["export_saved_model"]
+tfd = tfp.distributions
+
+__all__ = ["EXPORT_PRECISIONS", "export_saved_model"]
+
+EXPORT_PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+"""Keras's dtype policies by the names of what the coupling networks compute in."""
 
 _NOISE_SEED = 0
 
+Specs = dict[str, tuple[list[int | None], tf.DType]]
+"""Shapes and types by the names of inputs."""
 
-def export_saved_model(model: "GlowModel", directory: str | Path) -> None:
+
+def export_saved_model(
+    model: "GlowModel",
+    directory: str | Path,
+    *,
+    precision: str | None = None,
+    merge: bool = False,
+) -> None:
     """Writes a SavedModel with the signatures of a served Glow.
 
-    | signature | inputs | output |
-    |---|---|---|
-    | `serving_default`, `log_prob` | `images` | `log_prob` `[B]`, nats |
-    | `bits_per_dim` | `images` | `bits_per_dim` `[B]` |
-    | `encode` | `images` | `latents` `[B, H W C]` |
-    | `decode` | `latents` | `images` |
-    | `sample` | `seed` int32 `[N]`, `temperature` float32 `[N]` | `images` |
-
-    Images are `uint8` `[B, H, W, C]`; other numbers are float32. A model with classes
-    takes `labels`, int32 `[B]`, besides; one with a context `context`, float32 `[B, D]`
-    or `[B, H, W, D]`. Likelihoods use one draw of noise, kept in the
-    model and the same for every image, so that a row's answer depends on that row.
+    The README's section "Serving" has the table of signatures. A model with a context
+    takes `context`, float32 `[B, D]` or `[B, H, W, D]`, besides. Likelihoods use one
+    draw of noise, kept in the model and the same for every image, so that a row's
+    answer depends on that row.
 
     Args:
         model: A `GlowModel`.
         directory: Folder to write into.
+        precision: `"float32"` or `"bfloat16"`, of the coupling networks; the model's
+            when not given.
+        merge: Whether to store what depends on the parameters alone, see
+            `Glow.merged`, instead of computing it for every request.
+
+    Raises:
+        ValueError: If there is no such precision.
     """
+    if precision is not None:
+        check_choice("precision", precision, EXPORT_PRECISIONS)
+        model = model.with_dtype(EXPORT_PRECISIONS[precision])
+    distribution, dequantizer = model.distribution, model.dequantizer
+    if merge:
+        distribution = glow_distribution(model.glow.merged())
+        dequantizer = dequantizer and dequantizer.merged()
     module = tf.Module(name="glow")
     # The variables alone, not the objects that hold them: a server has neither TFP nor
     # a user's Keras layers.
-    flows = [model.distribution, *filter(None, [model.dequantizer])]
+    flows = [distribution, *filter(None, [dequantizer])]
     module.weights = [variable for flow in flows for variable in flow.variables]
-    if model.dequantizer is None:
+    if dequantizer is None:
         module.noise = uniform_noise(model.event_shape, _NOISE_SEED, model.glow.dtype)
     else:
         module.noise = tf.random.stateless_normal(
             model.event_shape, [_NOISE_SEED, 0], dtype=model.glow.dtype
         )
-    functions = _served_functions(model, module.noise)
+    functions = _served_functions(
+        distribution, dequantizer, module.noise, model.num_bits
+    )
     for name, function in functions.items():
         setattr(module, name, function)
     signatures = {name: f.get_concrete_function() for name, f in functions.items()}
@@ -64,68 +91,100 @@ def export_saved_model(model: "GlowModel", directory: str | Path) -> None:
 
 
 def _served_functions(
-    model: "GlowModel", noise: tf.Tensor
+    distribution: tfd.TransformedDistribution,
+    dequantizer: VariationalDequantizer | None,
+    noise: tf.Tensor,
+    num_bits: int,
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-    """The functions of section "signatures", each with the inputs that it needs."""
-    glow, distribution = model.glow, model.distribution
-    event_shape, num_bits, dtype = model.event_shape, model.num_bits, glow.dtype
+    """The functions behind the signatures, each with the inputs that it needs."""
+    glow = distribution.bijector
+    event_shape, dtype = tuple(glow.event_shape), glow.dtype
     num_dims = prod(event_shape)
-    conditions = {}
-    if glow.num_classes is not None:
-        conditions["labels"] = ([None], tf.int32)
-    if glow.context_shape is not None:
-        conditions["context"] = ([None, *glow.context_shape], tf.float32)
 
-    def named(values: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        return dict(zip(conditions, values, strict=True))
-
-    def density(images: tf.Tensor, condition: Sequence[tf.Tensor]) -> tf.Tensor:
-        if model.dequantizer is not None:
-            x, log_q = model.dequantizer(images, normals=noise)
-            return distribution.log_prob(x, bijector_kwargs=named(condition)) - log_q
+    def density(images: tf.Tensor, condition: dict[str, tf.Tensor]) -> tf.Tensor:
+        if dequantizer is not None:
+            x, log_q = dequantizer(images, normals=noise)
+            return distribution.log_prob(x, bijector_kwargs=condition) - log_q
         x = dequantize(images, num_bits, noise=noise, dtype=dtype)
-        return distribution.log_prob(x, bijector_kwargs=named(condition))
+        return distribution.log_prob(x, bijector_kwargs=condition)
 
-    def log_prob(images: tf.Tensor, *condition: tf.Tensor) -> dict:
+    def log_prob(images: tf.Tensor, **condition: tf.Tensor) -> dict:
         value = discrete_log_prob(density(images, condition), event_shape, num_bits)
         return {"log_prob": tf.cast(value, tf.float32)}
 
-    def bits(images: tf.Tensor, *condition: tf.Tensor) -> dict:
+    def bits(images: tf.Tensor, **condition: tf.Tensor) -> dict:
         value = bits_per_dim(density(images, condition), event_shape, num_bits)
         return {"bits_per_dim": tf.cast(value, tf.float32)}
 
-    def encode(images: tf.Tensor, *condition: tf.Tensor) -> dict:
+    def encode(images: tf.Tensor, **condition: tf.Tensor) -> dict:
         x = bin_centers(images, num_bits, dtype=dtype)
-        return {"latents": tf.cast(glow.inverse(x, **named(condition)), tf.float32)}
+        return {"latents": tf.cast(glow.inverse(x, **condition), tf.float32)}
 
-    def decode(latents: tf.Tensor, *condition: tf.Tensor) -> dict:
-        x = glow.forward(tf.cast(latents, dtype), **named(condition))
+    def decode(latents: tf.Tensor, **condition: tf.Tensor) -> dict:
+        x = glow.forward(tf.cast(latents, dtype), **condition)
         return {"images": quantize(x, num_bits)}
 
-    def sample(seed: tf.Tensor, temperature: tf.Tensor, *condition: tf.Tensor) -> dict:
+    def sample(seed: tf.Tensor, temperature: tf.Tensor, **condition: tf.Tensor) -> dict:
         # A row's normals come from its own seed, whatever rows are beside it.
         normals = tf.map_fn(
             lambda row: tf.random.stateless_normal([num_dims], [row, 0]),
             seed,
             fn_output_signature=tf.TensorSpec([num_dims], tf.float32),
         )
-        return decode(normals * temperature[:, tf.newaxis], *condition)
+        return decode(normals * temperature[:, tf.newaxis], **condition)
 
-    inputs = {
-        log_prob: {"images": ([None, *event_shape], tf.uint8)},
-        bits: {"images": ([None, *event_shape], tf.uint8)},
-        encode: {"images": ([None, *event_shape], tf.uint8)},
-        decode: {"latents": ([None, num_dims], tf.float32)},
-        sample: {"seed": ([None], tf.int32), "temperature": ([None], tf.float32)},
-    }
-    names = {bits: "bits_per_dim"}
+    images: Specs = {"images": ([None, *event_shape], tf.uint8)}
+    condition: Specs = {}
+    if glow.num_classes is not None:
+        condition["labels"] = ([None], tf.int32)
+    if glow.context_shape is not None:
+        condition["context"] = ([None, *glow.context_shape], tf.float32)
     return {
-        names.get(function, function.__name__): tf.function(
-            function,
-            input_signature=[
-                tf.TensorSpec(shape, dtype, name=name)
-                for name, (shape, dtype) in (specs | conditions).items()
-            ],
-        )
-        for function, specs in inputs.items()
+        "log_prob": _served(log_prob, images | condition),
+        "bits_per_dim": _served(bits, images | condition),
+        "encode": _served(encode, images | condition),
+        "decode": _served(
+            decode, {"latents": ([None, num_dims], tf.float32)} | condition
+        ),
+        "sample": _served(
+            sample,
+            {"seed": ([None], tf.int32), "temperature": ([None], tf.float32)}
+            | condition,
+        ),
     }
+
+
+def _served(
+    function: Callable[..., dict[str, tf.Tensor]], specs: Specs
+) -> tf.types.experimental.PolymorphicFunction:
+    """Makes a function of rows ready to be a signature.
+
+    A row that comes alone gets a copy of itself for company: TensorFlow computes one
+    row by other routines than several, which round in another way.
+    """
+
+    def of_rows(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        num_rows = tf.shape(inputs[0])[0]
+        for x in inputs[1:]:
+            tf.debugging.assert_equal(
+                tf.shape(x)[0],
+                num_rows,
+                message=f"{', '.join(specs)} must have the same number of rows.",
+            )
+        num_copies = tf.cast(num_rows == 1, tf.int32)
+        inputs = [tf.concat([x, x[:num_copies]], axis=0) for x in inputs]
+        outputs = function(**dict(zip(specs, inputs, strict=True)))
+        return {name: y[:num_rows] for name, y in outputs.items()}
+
+    # So that inputs can be passed by their names, to `keras.layers.TFSMLayer` too.
+    of_rows.__signature__ = Signature(
+        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in specs]
+    )
+    return tf.function(
+        of_rows,
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec(shape, dtype, name=name)
+            for name, (shape, dtype) in specs.items()
+        ],
+    )

@@ -1,7 +1,6 @@
 """Glow as a Keras model: images in, images out."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,10 +16,10 @@ from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
 from tfp_glow.distributions import glow_distribution
-from tfp_glow.export import export_saved_model
 from tfp_glow.flow_model import FlowModel
 from tfp_glow.image_flow import ImageFlow, cross_entropy_bits
 from tfp_glow.layers import ScaledLinear
+from tfp_glow.publishing import Publishing
 from tfp_glow.summary import summary_table
 from tfp_glow.variational_dequantization import VariationalDequantizer
 
@@ -35,7 +34,7 @@ _PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 
 
 @keras.saving.register_keras_serializable(package="tfp_glow")
-class GlowModel(ImageFlow, FlowModel):
+class GlowModel(Publishing, ImageFlow, FlowModel):
     """Glow on `uint8` images: train it, score images, sample, encode and decode.
 
     Everything done to pixels is `dequantize` and `quantize`; everything probabilistic
@@ -361,24 +360,6 @@ class GlowModel(ImageFlow, FlowModel):
         """
         del line_length, positions, kwargs
         print_fn(summary_table(self))
-
-    def export(
-        self, filepath: str | Path, format: str = "tf_saved_model", **kwargs: Any
-    ) -> None:
-        """Writes a SavedModel that plain TensorFlow loads and serves.
-
-        Args:
-            filepath: Folder to write into.
-            format: `"tf_saved_model"`.
-            **kwargs: What `keras.Model.export` takes besides; not used.
-
-        Raises:
-            ValueError: If another format is asked for.
-        """
-        check_choice("format", format, ["tf_saved_model"])
-        export_saved_model(self, filepath)
-        if kwargs.get("verbose"):
-            print(f"Saved artifact at '{filepath}'.")
 
 
 def _policy(dtype: Any) -> keras.DTypePolicy:

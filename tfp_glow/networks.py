@@ -194,7 +194,7 @@ class PreparedGlowNetwork:
     these are stacked.
 
     Attributes:
-        parameters: What `prepare` returns, of one network.
+        parameters: What `prepare` or `fold` returns, of one network.
         compute_dtype: Type that the convolutions compute in; the input's when `None`.
     """
 
@@ -214,16 +214,55 @@ class PreparedGlowNetwork:
         kernels = {key: value for key, value in p.items() if key.startswith("kernel")}
         return kernels | {"vectors": tf.concat([*scales, *biases], axis=-1)}
 
+    @staticmethod
+    def fold(
+        prepared: dict[str, tf.Tensor], compute_dtype: tf.DType | None = None
+    ) -> dict[str, tf.Tensor]:
+        """The kernels with all scales in them, and the biases in one vector.
+
+        Training would have to do it in every step, for kernels are large.
+
+        Args:
+            prepared: What `prepare` returns.
+            compute_dtype: Type that the convolutions compute in; the kernels' when not
+                given.
+        """
+        p, new = prepared, tf.newaxis
+        sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
+        scales, biases = tf.split(p["vectors"], 2, axis=-1)
+        scale_1, scale_2, scale_3 = tf.split(scales, sizes, axis=-1)
+        of_edge = tf.ones_like(scale_2[..., :1])  # which is no hidden channel
+        scale_2 = tf.concat([scale_2, of_edge], axis=-1)
+        scales_3 = scale_2[..., new] * scale_3[..., new, :]
+        kernels = {
+            "kernel_1": p["kernel_1"] * scale_1[..., new, new, new, :],
+            "kernel_2": p["kernel_2"],
+            "kernel_3": p["kernel_3"] * scales_3[..., new, new, :, :],
+        }
+        folded = {
+            key: tf.cast(kernel, compute_dtype or kernel.dtype)
+            for key, kernel in kernels.items()
+        }
+        if "kernel_context" in p:
+            folded["kernel_context"] = p["kernel_context"] * scale_1[..., new, :]
+        return folded | {"biases": biases}
+
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network, in the type of its input."""
         p = self.parameters
         sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
-        scale_1, scale_2, scale_3, *biases = tf.split(p["vectors"], 2 * sizes)
+        kernel_1, kernel_context = p["kernel_1"], p.get("kernel_context")
+        if "biases" in p:  # folded
+            biases, scales_3 = tf.split(p["biases"], sizes), None
+        else:
+            scale_1, scale_2, scale_3, *biases = tf.split(p["vectors"], 2 * sizes)
+            scales_3 = (scale_2, scale_3)
+            kernel_1 *= scale_1
+            if kernel_context is not None:
+                kernel_context *= scale_1
         h = x if self.compute_dtype is None else tf.cast(x, self.compute_dtype)
         h, vector = joined_if_image(h, context)
-        kernel_1 = p["kernel_1"] * scale_1
         if vector is not None:
-            kernel_context = p["kernel_context"] * scale_1
             h = conv(h, kernel_1, biases[0]) + of_vector(
                 vector, kernel_context, h.dtype
             )
@@ -233,5 +272,5 @@ class PreparedGlowNetwork:
         # A scale is positive and passes through the ReLU. In the last kernel it costs
         # less than in this one, where most of the parameters are.
         h = conv(h, p["kernel_2"], biases[1], activation=tf.nn.relu)
-        h = conv(h, p["kernel_3"], biases[2], scales=(scale_2, scale_3))
+        h = conv(h, p["kernel_3"], biases[2], scales=scales_3)
         return tf.cast(h, x.dtype)

@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 from tfp_glow._checks import check_event_shape
 from tfp_glow.bijectors import GlowLevel, Squeeze
 from tfp_glow.bijectors.initialize import initialize_bijector
+from tfp_glow.bijectors.merged_glow_level import MergedGlowLevel
 from tfp_glow.context import context_shape_at
 from tfp_glow.dequantization import (
     PHILOX,
@@ -63,10 +64,11 @@ class VariationalDequantizer(tf.Module):
         num_steps: int = 4,
         hidden_channels: int = 32,
         seed: int | None = None,
+        level: GlowLevel | MergedGlowLevel | None = None,
         dtype: tf.DType = tf.float32,
         name: str = "dequantizer",
     ) -> None:
-        """Makes the flow.
+        """Makes the flow, or takes one that there is.
 
         Args:
             event_shape: Shape of an image, `[H, W, C]`; H and W even.
@@ -74,6 +76,7 @@ class VariationalDequantizer(tf.Module):
             num_steps: Steps of the flow.
             hidden_channels: Width of its coupling networks.
             seed: Seed of its initial values.
+            level: The flow, when it exists already.
             dtype: Type of its variables, and of the continuous images.
             name: Name of the module.
 
@@ -86,7 +89,7 @@ class VariationalDequantizer(tf.Module):
         self._num_bits = num_bits
         self._normal = tfd.Normal(tf.zeros([], dtype), 1.0)
         # Scales that start at 1, so that normal noise goes through as it is.
-        self.level = GlowLevel(
+        self.level = level or GlowLevel(
             channels,
             num_steps=num_steps,
             hidden_channels=hidden_channels,
@@ -141,6 +144,16 @@ class VariationalDequantizer(tf.Module):
         normals = self._draw(images, seed, first_image=0)
         context = self._context(images)
         initialize_bijector(self.level, normals, only_new=True, context=context)
+
+    def merged(self) -> "VariationalDequantizer":
+        """The same noise, of what the variables are now, to be used without training."""
+        return VariationalDequantizer(
+            self._event_shape,
+            num_bits=self._num_bits,
+            level=self.level.merged(),
+            dtype=self.level.dtype,
+            name=self.name,
+        )
 
     def _draw(
         self, images: tf.Tensor, seed: Seed | None, first_image: int | tf.Tensor

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow._checks import check_choice, check_event, check_positive_integer
+from tfp_glow._checks import check_choice, check_positive_integer
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
 from tfp_glow.bijectors.glow_step import (
     GlowStep,
@@ -16,8 +16,8 @@ from tfp_glow.bijectors.glow_step import (
     folded_matrix,
 )
 from tfp_glow.bijectors.initialize import is_set
-from tfp_glow.bijectors.one_pass import OnePass
-from tfp_glow.bijectors.squeeze import Squeeze
+from tfp_glow.bijectors.merged_glow_level import MergedGlowLevel
+from tfp_glow.bijectors.squeezed_steps import STATE, PreparedSteps, SqueezedSteps
 from tfp_glow.bijectors.step_factory import (
     COUPLINGS,
     NOT_TRAINED,
@@ -25,7 +25,6 @@ from tfp_glow.bijectors.step_factory import (
     SCALES,
     StepFactory,
 )
-from tfp_glow.bijectors.step_sequence import StepSequence
 from tfp_glow.context import (
     ContextShape,
     check_context_shape,
@@ -38,21 +37,11 @@ tfb = tfp.bijectors
 
 __all__ = ["GlowLevel"]
 
-_STATE = tf.float64
-"""What an image is between the steps of a level, whatever the networks compute in.
-
-An image is small beside the hidden layers of the networks, and so this costs nothing
-that could be measured on a CPU. It makes what is rebuilt from an output what it was, to
-the last bit that a network sees. Rounded to float32 it would now and then fall on the
-other side of a ReLU's edge, and rebuilt gradients would differ by percents from stored
-ones. So they still may in deep levels under XLA, which can round a network in two ways.
-"""
-
 _MAX_UNROLLED_STEPS = 4
 """A loop of few steps saves no time at the start, and costs a little in every step."""
 
 
-class GlowLevel(OnePass):
+class GlowLevel(SqueezedSteps):
     """A squeeze and `num_steps` steps of flow, as one bijector.
 
     - Inverse, image to latent:
@@ -152,46 +141,40 @@ class GlowLevel(OnePass):
         with tf.name_scope(name) as name:
             channels = 4 * channels
             channels_in = channels // 2
-            self._context_shape = check_context_shape(context_shape)
+            context_shape = check_context_shape(context_shape)
             channels_out = channels_in * COUPLINGS[coupling][1]
-            self._channels = channels
-            self._num_steps = num_steps
             if unroll is None:
                 unroll = num_steps <= _MAX_UNROLLED_STEPS
-            self._unroll = unroll or network_fn is not None or networks is not None
-            self._squeeze = Squeeze()
             if network_fn is not None and networks is None:
                 networks = [
                     as_network(
                         network_fn(
-                            channels_in + num_channels(self._context_shape),
+                            channels_in + num_channels(context_shape),
                             channels_out,
                         ),
                         channels_in,
                         channels_out,
-                        context_shape=self._context_shape,
+                        context_shape=context_shape,
                         spatial_shape=spatial_shape,
                         dtype=dtype,
                     )
                     for _ in range(num_steps)
                 ]
             self.networks = networks
-            self._factory = StepFactory(
+            factory = StepFactory(
                 channels,
                 coupling=coupling,
                 permutation=permutation,
                 scale=scale,
                 networks=networks,
                 network_dtype=network_dtype,
-                context_shape=self._context_shape,
+                context_shape=context_shape,
                 dtype=dtype,
             )
             self.memory = memory
             if stacked is None:
                 rng = np.random.default_rng(seed)
-                initial = self._factory.initial_parameters(
-                    num_steps, hidden_channels, rng
-                )
+                initial = factory.initial_parameters(num_steps, hidden_channels, rng)
                 stacked = {
                     key: tf.Variable(value, trainable=key not in NOT_TRAINED, name=key)
                     for key, value in initial.items()
@@ -204,17 +187,13 @@ class GlowLevel(OnePass):
                 stacked=stacked, networks=networks, initialized=initialized
             )
             super().__init__(
-                forward_min_event_ndims=3,
-                dtype=dtype,
+                factory,
+                num_steps=num_steps,
+                unroll=unroll,
                 parameters=parameters,
                 validate_args=validate_args,
                 name=name,
             )
-
-    @property
-    def num_steps(self) -> int:
-        """Number of steps."""
-        return self._num_steps
 
     @property
     def memory(self) -> str:
@@ -258,54 +237,29 @@ class GlowLevel(OnePass):
             for k in range(self._num_steps)
         )
 
-    def _inverse_and_log_det(
-        self, x: tf.Tensor, context: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, [None, None, self._channels // 4], self.name)
-        return self._run(self._squeeze.inverse(x), context, is_inverse=True)
-
-    def _forward_and_log_det(
-        self, z: tf.Tensor, context: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(z, [None, None, self._channels], self.name)
-        x, log_det = self._run(z, context, is_inverse=False)
-        return self._squeeze.forward(x), log_det  # [..., H, W, C]
-
-    def _run(
-        self, x: tf.Tensor, context: tf.Tensor | None, *, is_inverse: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """All steps in one direction, on squeezed images."""
+    def prepare(self) -> PreparedSteps:
+        """What depends on the parameters alone."""
         stacked = {key: tf.convert_to_tensor(v) for key, v in self.stacked.items()}
         act_norm, permutation = self._factory.mixing(
-            stacked, self._num_steps, dtype=_STATE
+            stacked, self._num_steps, dtype=STATE
         )
-        matrix = partial(folded_matrix, act_norm, permutation)
-        inverse_matrix = partial(folded_inverse_matrix, act_norm, permutation)
-        log_det = tf.reduce_sum(folded_log_det(act_norm, permutation))
-        if not is_inverse:
-            matrix, inverse_matrix = inverse_matrix, matrix
-            log_det = -log_det
-        steps = StepSequence(
-            self._factory.prepared_coupling,
-            self._num_steps,
-            is_inverse=is_inverse,
-            is_looped=not self._unroll and not tf.executing_eagerly(),
+        return PreparedSteps(
+            shift=act_norm.shift,
+            matrix=partial(folded_matrix, act_norm, permutation),
+            inverse_matrix=partial(folded_inverse_matrix, act_norm, permutation),
+            log_det=tf.reduce_sum(folded_log_det(act_norm, permutation)),
+            networks=self._factory.prepare_networks(stacked),
         )
-        tensors = {"shift": act_norm.shift, "matrix": matrix()}
-        tensors |= self._factory.prepare_networks(stacked)
-        if self.memory == "reversible":
-            run = partial(
-                steps.run_reversible, stacked=tensors, undoing_matrix=inverse_matrix
-            )
-        else:
-            run = partial(steps.run, stacked=tensors)
-        run = partial(
-            run, context=context_at(context, self._context_shape, x, self.name)
+
+    def merged(self) -> MergedGlowLevel:
+        """The same map, of what the parameters are now, to be used without training."""
+        return MergedGlowLevel.of(
+            self.prepare(),
+            self._factory,
+            num_steps=self._num_steps,
+            unroll=self._unroll,
+            name=self.name,
         )
-        z, log_det_of_couplings = apply_to_flat_batch(run, tf.cast(x, _STATE))
-        num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), _STATE)
-        log_det = log_det_of_couplings + num_pixels * log_det
-        return tf.cast(z, x.dtype), tf.cast(log_det, x.dtype)
 
     def _initialize(
         self, x: tf.Tensor, *, only_new: bool, context: tf.Tensor | None = None
@@ -316,7 +270,7 @@ class GlowLevel(OnePass):
         x = self._squeeze.inverse(x)
         standardize = partial(
             self._standardize,
-            context=context_at(context, self._context_shape, x, self.name),
+            context=context_at(context, self._factory.context_shape, x, self.name),
         )
         z = apply_to_flat_batch(standardize, x)
         self.initialized.assign(True)
@@ -336,15 +290,3 @@ class GlowLevel(OnePass):
         for key in steps[0]:
             self.stacked[key].assign(tf.stack([step[key] for step in steps]))
         return x
-
-    def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
-        return self._squeeze.inverse_event_shape(x_shape)
-
-    def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
-        return self._squeeze.forward_event_shape(z_shape)
-
-    def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
-        return self._squeeze.inverse_event_shape_tensor(x_shape)
-
-    def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
-        return self._squeeze.forward_event_shape_tensor(z_shape)

@@ -48,7 +48,7 @@ NOT_TRAINED = ("permutation/sign", "permutation/permutation", "permutation/order
 Parameters = dict[str, Parameter]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepFactory:
     """Makes steps of flow of their parameters, whose names are paths: part/name.
 
@@ -143,10 +143,16 @@ class StepFactory:
             return {}
         return PreparedGlowNetwork.prepare(_parts(stacked)["network"])
 
+    def fold_networks(self, prepared: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `prepare_networks` returned, for networks that are not trained."""
+        if self.networks is not None:
+            return {}
+        return PreparedGlowNetwork.fold(prepared, self.network_dtype)
+
     def prepared_coupling(
         self, network: dict[str, tf.Tensor], k: int | tf.Tensor
     ) -> Coupling:
-        """Step k's coupling, of its part of what `prepare_networks` returns."""
+        """Step k's coupling, of its part of what the two above return."""
         if self.networks is not None:
             return self._coupling(self.networks[k])
         return self._coupling(PreparedGlowNetwork(network, self.network_dtype))

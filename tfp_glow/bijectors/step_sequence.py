@@ -35,12 +35,14 @@ class StepSequence:
         is_inverse: The direction.
         is_looped: Whether the steps are one `tf.while_loop`, whose graph is that of one
             step, or follow one another.
+        is_trained: Whether gradients with respect to the tensors are wanted.
     """
 
     make_coupling: Callable[[Tensors, Number], Coupling]
     num_steps: int
     is_inverse: bool
     is_looped: bool
+    is_trained: bool = True
 
     def run(
         self, x: tf.Tensor, stacked: Tensors, context: tf.Tensor | None = None
@@ -58,7 +60,7 @@ class StepSequence:
         # The gradient of a slice is as large as what it was cut from, that of an
         # array's element is an element. But an array is a copy of all parameters, which
         # is not worth it for samples, of which few want gradients.
-        is_array = self.is_looped and self.is_inverse
+        is_array = self.is_looped and self.is_inverse and self.is_trained
         read = _elements(stacked) if is_array else self._slices(stacked)
         return self._run(x, read, context)
 

@@ -1,40 +1,79 @@
-"""`tfp-glow export`: a run as a SavedModel."""
+"""`tfp-glow export`: a run as a version of a served model."""
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
+import numpy as np
 import tensorflow as tf
 
+from tfp_glow._files import add_version
+from tfp_glow.cli.inference import draw
+from tfp_glow.cli.options import model_name
 from tfp_glow.cli.report import table
-from tfp_glow.cli.run_folder import load_run
+from tfp_glow.cli.run_folder import Run, load_run, read_metrics, write_json
+from tfp_glow.model_card import model_card
+from tfp_glow.plots import image_grid
+from tfp_glow.publishing import CARD
 
 __all__ = ["run"]
 
+_SAMPLES = "samples.png"
+_NUM_SAMPLES = 25
+_TEMPERATURE = 0.7
+
 
 def run(arguments: argparse.Namespace) -> None:
-    """Writes the SavedModel, and prints its signatures and how to load it.
+    """Writes `DIR/NAME/VERSION`; prints its signatures and how to load it.
+
+    The layout is that of TensorFlow Serving. Beside the SavedModel lie the weights as
+    safetensors, the model card, the figures of the run and a grid of samples.
 
     Args:
         arguments: The options of the command.
 
     Raises:
-        FileExistsError: If the folder is taken.
+        FileExistsError: If something else is in `DIR/NAME`.
         FileNotFoundError: If there is no run.
-        ValueError: If the run is damaged.
+        ValueError: If the run is damaged, or its folder's name cannot be a model's.
     """
-    directory = arguments.directory
-    _check_writable(directory, overwrite=arguments.overwrite)
+    name = arguments.name or _name_of(arguments.run_folder)
+    _check_versions_alone(arguments.directory / name)
     trained = load_run(arguments.run_folder)
-    trained.model.export(directory)
+    policy = trained.model.dtype_policy.name
+    exported = {
+        "precision": arguments.precision or policy.removeprefix("mixed_"),
+        "merge": arguments.merge,
+    }
+    metrics = {**read_metrics(trained.path), "export": exported}
+
+    def write(folder: Path) -> None:
+        model = trained.model
+        model.export(folder, precision=arguments.precision, merge=arguments.merge)
+        model.save_pretrained(folder)
+        _draw_samples(trained, folder / _SAMPLES)
+        write_json(folder / "metrics.json", metrics)
+        card = model_card(
+            model,
+            name,
+            config=trained.config,
+            metrics=metrics,
+            exported=exported,
+            picture=_SAMPLES,
+        )
+        (folder / CARD).write_text(card, encoding="utf-8")
+
+    directory = add_version(arguments.directory / name, write)
     # What a server will see, and not what was meant to be written.
     signatures = tf.saved_model.load(str(directory)).signatures
     rows = [("Signature", "Inputs", "Outputs")]
-    for name, function in sorted(signatures.items()):
+    for signature, function in sorted(signatures.items()):
         _, inputs = function.structured_input_signature
-        rows.append((name, _specs(inputs), _specs(function.structured_outputs)))
+        rows.append((signature, _specs(inputs), _specs(function.structured_outputs)))
     labels = "" if trained.model.glow.num_classes is None else ", labels=tf.range(4)"
     print(
         f"{table(rows)}\n\n"
+        f"{directory}\n\n"
         f"Load it with TensorFlow alone (import tensorflow as tf):\n"
         f"  model = tf.saved_model.load({str(directory)!r})\n"
         '  images = model.signatures["sample"](seed=tf.range(4), '
@@ -42,22 +81,39 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _check_writable(directory: Path, *, overwrite: bool) -> None:
-    """Raises `FileExistsError` where there is something that may not be replaced."""
-    if directory.exists() and not directory.is_dir():
-        raise FileExistsError(f"{directory} is a file. Name a folder.")
-    if not directory.exists() or not any(directory.iterdir()):
+def _name_of(run_folder: Path) -> str:
+    """The name of a run's folder, as that of a model."""
+    try:
+        return model_name(run_folder.resolve().name)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(
+            f"The name of the run folder cannot be the model's: it {error}. Name it "
+            "with --name."
+        ) from error
+
+
+def _check_versions_alone(folder: Path) -> None:
+    """Raises `FileExistsError` where there is something else than versions."""
+    for path in (folder.parent, folder):
+        if path.exists() and not path.is_dir():
+            raise FileExistsError(f"{path} is a file. Name another folder.")
+    if not folder.exists():
         return
-    if not overwrite:
+    names = {child.name for child in folder.iterdir()}
+    others = [n for n in names if not (n.isdecimal() or n.startswith("."))]
+    if others:
         raise FileExistsError(
-            f"{directory} is not empty. Name another folder, or replace the SavedModel "
-            "in it with --overwrite."
+            f"{folder} must hold versions of a model, folders whose names are numbers. "
+            f"Received: {min(others)} in it. Name another folder than "
+            f"{quote(str(folder.parent))}, or choose another --name."
         )
-    if not (directory / "saved_model.pb").exists():
-        raise FileExistsError(
-            f"--overwrite replaces a SavedModel, and {directory} holds something else. "
-            "Name another folder."
-        )
+
+
+def _draw_samples(trained: Run, file: Path) -> None:
+    num_classes = trained.model.glow.num_classes
+    labels = np.arange(_NUM_SAMPLES) % num_classes if num_classes else None
+    images = draw(trained.model, _NUM_SAMPLES, _TEMPERATURE, labels=labels)
+    image_grid(images).savefig(file)
 
 
 def _specs(specs: dict[str, tf.TensorSpec]) -> str:

@@ -2,18 +2,22 @@
 
 import argparse
 import math
+import re
 
 __all__ = [
+    "EXPORT_PRECISIONS",
     "PRECISIONS",
     "add_data_dir",
     "add_limit",
     "add_num_noise_samples",
     "add_seed",
+    "model_name",
     "positive_integer",
     "positive_number",
 ]
 
 PRECISIONS = ["float32", "float64", "mixed_bfloat16"]
+EXPORT_PRECISIONS = ["float32", "bfloat16"]
 
 
 def add_num_noise_samples(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +53,16 @@ def add_seed(parser: argparse.ArgumentParser, purpose: str) -> None:
         metavar="N",
         help=f"seed {purpose} (default: %(default)s)",
     )
+
+
+def model_name(text: str) -> str:
+    """A name that can be part of an address, and is no version's number."""
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", text, re.ASCII) or text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            "must be of letters, digits, _, - and ., not begin with - or ., and not be "
+            f"a number, unlike {text!r}"
+        )
+    return text
 
 
 def positive_integer(text: str) -> int:

@@ -8,11 +8,13 @@ from typing import NoReturn
 
 from tfp_glow._suggest import suggestion
 from tfp_glow.cli.options import (
+    EXPORT_PRECISIONS,
     PRECISIONS,
     add_data_dir,
     add_limit,
     add_num_noise_samples,
     add_seed,
+    model_name,
     positive_integer,
 )
 from tfp_glow.cli.train_options import add_train
@@ -26,7 +28,7 @@ examples:
   tfp-glow evaluate runs/digits
   tfp-glow sample runs/digits --temperature 0.8
   tfp-glow check runs/digits
-  tfp-glow export runs/digits exported/digits
+  tfp-glow export runs/digits exported
   tfp-glow import-openai LOGDIR runs/imported --image-size 32
 
 `tfp-glow COMMAND --help` shows the options of a command. Set TFP_GLOW_DEBUG=1 to see
@@ -146,9 +148,27 @@ def make_parser() -> argparse.ArgumentParser:
 
     export = add("export", "write a SavedModel that plain TensorFlow loads and serves")
     _add_run(export)
-    export.add_argument("directory", type=Path, metavar="DIR", help="folder to write")
     export.add_argument(
-        "--overwrite", action="store_true", help="replace a SavedModel in DIR"
+        "directory",
+        type=Path,
+        metavar="DIR",
+        help="folder of served models, to write DIR/NAME/VERSION into",
+    )
+    export.add_argument(
+        "--name",
+        type=model_name,
+        help="what clients call the model (default: the name of the run folder)",
+    )
+    export.add_argument(
+        "--precision",
+        choices=EXPORT_PRECISIONS,
+        help="what coupling networks compute in (default: as the run's)",
+    )
+    export.add_argument(
+        "--merge",
+        action="store_true",
+        help="store matrices, their inverses and scaled kernels, so that no request "
+        "computes them",
     )
 
     check = add("check", "tell whether a run can be inverted, part by part")

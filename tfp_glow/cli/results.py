@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def write_results(
             math.prod(variable.shape) for variable in model.trainable_variables
         ),
         "training_seconds": round(fitted.seconds, 1),
+        "machine": _machine(),
         "num_rollbacks": int(fitted.history.get("num_rollbacks", [0])[-1]),
         "versions": _versions(),
     }
@@ -93,6 +95,17 @@ def _save_samples(model: GlowModel, images: np.ndarray, file: Path) -> None:
     real = quantize(bin_centers(images, model.num_bits), model.num_bits).numpy()
     samples = {t: draw(model, _NUM_SHOWN, t, labels=labels) for t in _TEMPERATURES}
     sample_sheet(real, samples).savefig(file)
+
+
+def _machine() -> str:
+    """What the training ran on."""
+    devices = tf.config.list_physical_devices("GPU")
+    names = [
+        tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+        for device in devices
+    ]
+    cores = f"{os.cpu_count()} {platform.machine()} cores"
+    return ", ".join([cores, *names])
 
 
 def _versions() -> dict[str, str]:

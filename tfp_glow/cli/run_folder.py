@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import keras
-
 from tfp_glow._files import replacing
 from tfp_glow.glow_model import GlowModel
+from tfp_glow.publishing import load_keras_file
 from tfp_glow.version import __version__
 
 try:
@@ -32,6 +30,7 @@ __all__ = [
     "locked",
     "model_config",
     "read_config",
+    "read_metrics",
     "read_unfinished",
     "save_model",
     "start_run",
@@ -110,14 +109,10 @@ def load_run(path: Path) -> Run:
             f"{path} has no model.keras: its training did not reach the end of an "
             f"epoch. {again}"
         )
-    # The table of contents of a zip file is at its end.
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is no Keras file, or was cut short. {again}")
     try:
-        model = keras.models.load_model(file)
-    except Exception as error:  # Keras and h5py have many kinds.
-        raise ValueError(f"{file} cannot be loaded: {error} {again}") from error
-    return Run(path, config, model)
+        return Run(path, config, load_keras_file(file))
+    except ValueError as error:
+        raise ValueError(f"{error} {again}") from error
 
 
 def check_writable(path: Path, *, overwrite: bool) -> None:
@@ -254,6 +249,23 @@ def read_config(path: Path) -> dict[str, Any]:
             "tfp_glow."
         )
     return config
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What `metrics.json` of a run holds; nothing of an imported run.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    file = path / "metrics.json"
+    if not file.exists():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} was not written by `tfp-glow train`, or is damaged: {error}."
+        ) from error
 
 
 def read_unfinished(path: Path) -> dict[str, Any]:

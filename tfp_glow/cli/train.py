@@ -141,6 +141,8 @@ def _begin(
         "dataset": info.name,  # of a folder the whole path
         **{name: getattr(arguments, name) for name in _DATA_OPTIONS},
         "class_names": list(info.class_names) if arguments.conditional else [],
+        "homepage": info.homepage,
+        "citation": info.citation,
         "checksums": dict(info.checksums),
         "preset": next(name for name, value in PRESETS.items() if value is preset),
         "model": model_config(model),

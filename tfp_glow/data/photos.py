@@ -72,6 +72,7 @@ def info() -> DatasetInfo:
         num_bits=8,
         num_classes=len(photographs()),
         num_examples={split: len(crop_boxes(split)) for split in SPLITS},
+        homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
         note="photos: the splits are disjoint regions of the same photographs; a "
         "label is the number of the photograph",
     )

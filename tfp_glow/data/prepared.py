@@ -149,6 +149,8 @@ class PreparedDataset:
                 for split, part in self._slices.items()
             },
             note="; ".join(notes + self._missing_images()),
+            homepage=self._builder.info.homepage,
+            citation=self._builder.info.citation,
         )
 
     def examples(self, split: str) -> tf.data.Dataset:

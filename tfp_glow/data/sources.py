@@ -48,6 +48,9 @@ class DatasetInfo:
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
         class_names: Names of the labels; empty where they are numbers alone.
+        homepage: Address of a page about the set, with its licence; empty where there
+            is none.
+        citation: What to cite, where that is known.
         checksums: Of the names of each split's files, where the set is a folder: they
             differ as soon as a split is of other pictures.
     """
@@ -59,6 +62,8 @@ class DatasetInfo:
     num_examples: Mapping[str, int]
     note: str = ""
     class_names: tuple[str, ...] = ()
+    homepage: str = ""
+    citation: str = ""
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -90,12 +95,13 @@ def check_split(split: str) -> None:
         )
 
 
-def require(module: str, purpose: str) -> ModuleType:
-    """Imports a module that only some data sets need.
+def require(module: str, purpose: str, *, extra: str = "data") -> ModuleType:
+    """Imports a module of an extra, which only some need.
 
     Args:
         module: Full name of the module.
         purpose: What needs it, as the subject of a sentence.
+        extra: The extra of this package that installs it.
 
     Raises:
         ImportError: If it is not installed, with the command that installs it.
@@ -105,5 +111,5 @@ def require(module: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"{purpose} needs `{module}`, which cannot be imported ({error}). "
-            'Install it with: pip install "tfp-glow[data]"'
+            f'Install it with: pip install "tfp-glow[{extra}]"'
         ) from error
