@@ -29,6 +29,7 @@ def test_readme_examples_run(tmp_path, monkeypatch):
     np.testing.assert_array_equal(model.decode(names["latents"]), images[:8])
     assert (tmp_path / "digits.keras").stat().st_size > 10_000
     assert (tmp_path / "exported" / "saved_model.pb").exists()
+    assert (tmp_path / "published" / "model.safetensors").exists()
 
 
 def check_first_steps(names: dict) -> None:

@@ -1,8 +1,10 @@
 """The SavedModel, as a server sees it: in a process that has TensorFlow alone."""
 
 import json
+import re
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import keras
@@ -12,6 +14,15 @@ import tensorflow as tf
 
 import tfp_glow as tfg
 
+ROOT = Path(__file__).parents[1]
+DIMENSIONS = {"H": 8, "W": 4, "C": 3}
+EXPORTS = {
+    "model": {},
+    "merged": {"merge": True},
+    "bfloat16": {"precision": "bfloat16"},
+    "merged_bfloat16": {"merge": True, "precision": "bfloat16"},
+}
+
 # Runs where none of these can be imported, and writes what the signatures answer.
 CLIENT = """
 import sys
@@ -19,21 +30,22 @@ for name in ("tfp_glow", "tensorflow_probability", "tf_keras", "keras"):
     sys.modules[name] = None
 import numpy as np, tensorflow as tf
 folder, num_classes = sys.argv[1], int(sys.argv[2])
-signatures = tf.saved_model.load(folder + "/model").signatures
 given = dict(np.load(folder + "/given.npz"))
-answers = {}
 def ask(name, rows, **inputs):
     if num_classes:
         inputs["labels"] = given["labels"][:rows]
     inputs = {key: tf.constant(value[:rows]) for key, value in inputs.items()}
     for key, value in signatures[name](**inputs).items():
         answers[f"{name}/{rows}/{key}"] = value.numpy()
-for rows in (5, 2):
-    for name in ("serving_default", "log_prob", "bits_per_dim", "encode"):
-        ask(name, rows, images=given["images"])
-    ask("decode", rows, latents=answers[f"encode/{rows}/latents"])
-    ask("sample", rows, seed=given["seed"], temperature=given["temperature"])
-np.savez(folder + "/answers.npz", **answers)
+for export in sys.argv[3:]:
+    signatures = tf.saved_model.load(f"{folder}/{export}").signatures
+    answers = {}
+    for rows in (5, 1, 0):
+        for name in ("serving_default", "log_prob", "bits_per_dim", "encode"):
+            ask(name, rows, images=given["images"])
+        ask("decode", rows, latents=answers[f"encode/{rows}/latents"])
+        ask("sample", rows, seed=given["seed"], temperature=given["temperature"])
+    np.savez(f"{folder}/{export}.npz", **answers)
 """
 
 
@@ -60,7 +72,8 @@ def served(
     if request.param:  # classes that differ clearly, as after a long training
         kernel = model.glow.chain.top_prior.class_prior.parameters["kernel"]
         kernel.assign(tf.random.stateless_normal(kernel.shape, [0, 0], stddev=0.5))
-    model.export(folder / "model")
+    for name, options in EXPORTS.items():
+        model.export(folder / name, **options)
     given = {
         "images": images[:5],
         "labels": np.arange(5, dtype=np.int32) % 3,
@@ -69,34 +82,54 @@ def served(
     }
     np.savez(folder / "given.npz", **given)
     subprocess.run(
-        [sys.executable, "-c", CLIENT, str(folder), str(request.param or 0)],
+        [sys.executable, "-c", CLIENT, str(folder), str(request.param or 0), *EXPORTS],
         check=True,
         capture_output=True,
         cwd=folder,
     )
-    return model, given, dict(np.load(folder / "answers.npz")), folder
+    return model, given, dict(np.load(folder / "model.npz")), folder
 
 
 def labels_of(model: tfg.GlowModel, given: dict) -> np.ndarray | None:
     return given["labels"] if model.glow.num_classes else None
 
 
-def test_signatures_have_the_documented_inputs_and_outputs(served):
-    model, _, _, folder = served
-    labels = {"labels": ([None], "int32")} if model.glow.num_classes else {}
-    images = {"images": ([None, 8, 4, 3], "uint8")}
-    expected = {
-        "serving_default": (images, {"log_prob": ([None], "float32")}),
-        "log_prob": (images, {"log_prob": ([None], "float32")}),
-        "bits_per_dim": (images, {"bits_per_dim": ([None], "float32")}),
-        "encode": (images, {"latents": ([None, 96], "float32")}),
-        "decode": ({"latents": ([None, 96], "float32")}, images),
-        "sample": (
-            {"seed": ([None], "int32"), "temperature": ([None], "float32")},
-            images,
-        ),
+def documented(*, has_classes: bool) -> dict[str, tuple[dict, dict]]:
+    """Inputs and outputs of the signatures, as the README's only table has them."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| signature \| inputs \| outputs \|\n(.*?)\n\n", text, re.S)
+    found = {}
+    for row in table.splitlines()[1:]:
+        _, names, *specs, _ = row.split("|")
+        inputs, outputs = map(specs_in, specs)
+        for name in re.findall(r"`(\w+)`", names):
+            found[name] = (inputs, outputs)
+        if not re.search("`", names):  # what class-conditional models take besides
+            of_classes = inputs
+    if has_classes:
+        found = {name: (i | of_classes, o) for name, (i, o) in found.items()}
+    return found
+
+
+def specs_in(cell: str) -> dict[str, tuple[list, str]]:
+    """`images` uint8 `[B, H, W, C]` as {"images": ([None, 8, 4, 3], "uint8")}."""
+
+    def size(dimension: str) -> int | None:
+        factors = dimension.strip().split("*")
+        return None if factors == ["B"] else prod(DIMENSIONS[f] for f in factors)
+
+    return {
+        name: ([size(dimension) for dimension in shape.split(",")], dtype)
+        for name, dtype, shape in re.findall(r"`(\w+)` (\w+) `\[([^\]]+)\]`", cell)
     }
-    signatures = tf.saved_model.load(str(folder / "model")).signatures
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_signatures_are_those_of_the_readme(served, export):
+    model, _, _, folder = served
+    expected = documented(has_classes=bool(model.glow.num_classes))
+    assert len(expected) == 6
+    signatures = tf.saved_model.load(str(folder / export)).signatures
     assert set(signatures) == set(expected)
 
     def described(specs: dict) -> dict:
@@ -104,8 +137,54 @@ def test_signatures_have_the_documented_inputs_and_outputs(served):
 
     for name, (inputs, outputs) in expected.items():
         _, kwargs = signatures[name].structured_input_signature
-        assert described(kwargs) == inputs | labels, name
+        assert described(kwargs) == inputs, name
         assert described(signatures[name].structured_outputs) == outputs, name
+
+
+def test_saved_model_cli_shows_the_signatures_of_the_readme(served):
+    model, _, _, folder = served
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show"]
+    done = subprocess.run(
+        [*command, "--dir", str(folder / "merged_bfloat16"), "--all"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    shown = {}
+    for block in done.stdout.split("signature_def[")[1:]:
+        name = re.match(r"'(\w+)'", block)[1]
+        if name.startswith("__"):
+            continue
+        shown[name] = tuple(
+            {
+                key: (
+                    [None if n == "-1" else int(n) for n in shape.split(", ")],
+                    dtype.lower().replace("float", "float32"),
+                )
+                for key, dtype, shape in re.findall(
+                    rf"{kind}\['(\w+)'\] tensor_info:\s+dtype: DT_(\w+)\s+"
+                    r"shape: \(([^)]+)\)",
+                    block,
+                )
+            }
+            for kind in ("inputs", "outputs")
+        )
+    assert shown == documented(has_classes=bool(model.glow.num_classes))
+
+
+def test_a_layer_of_keras_gives_the_answers(served):
+    model, given, answers, folder = served
+    rows = {"labels": given["labels"]} if model.glow.num_classes else {}
+    rows = {key: tf.constant(value) for key, value in rows.items()}
+    layer = keras.layers.TFSMLayer(folder / "model", call_endpoint="bits_per_dim")
+    np.testing.assert_array_equal(
+        layer(tf.constant(given["images"]), **rows)["bits_per_dim"],
+        answers["bits_per_dim/5/bits_per_dim"],
+    )
+    layer = keras.layers.TFSMLayer(folder / "model", call_endpoint="sample")
+    temperature = tf.constant(given["temperature"])
+    images = layer(tf.constant(given["seed"]), temperature=temperature, **rows)
+    np.testing.assert_array_equal(images["images"], answers["sample/5/images"])
 
 
 def test_answers_are_the_models(served):
@@ -129,16 +208,69 @@ def test_answers_are_the_models(served):
     )
 
 
-def test_a_row_does_not_depend_on_its_batch(served):
-    _, _, answers, _ = served
+@pytest.mark.parametrize("export", EXPORTS)
+def test_a_row_alone_gets_the_same_answer(served, export):
+    *_, folder = served
+    answers = dict(np.load(folder / f"{export}.npz"))
     for key, value in answers.items():
         name, rows, output = key.split("/")
-        if rows == "2":
-            whole = answers[f"{name}/5/{output}"][:2]
-            if value.dtype == np.uint8:
-                np.testing.assert_array_equal(value, whole)
-            else:
-                np.testing.assert_allclose(value, whole, rtol=1e-4, atol=1e-4)
+        assert len(value) == int(rows)
+        whole = answers[f"{name}/5/{output}"][: len(value)]
+        if value.dtype == np.uint8:
+            np.testing.assert_array_equal(value, whole, err_msg=key)
+        else:
+            np.testing.assert_allclose(value, whole, rtol=1e-6, atol=1e-5)
+
+
+def test_rows_must_be_as_many_of_every_input(served):
+    model, _, _, folder = served
+    sample = tf.saved_model.load(str(folder / "model")).signatures["sample"]
+    inputs = {"seed": tf.range(3), "temperature": tf.ones([1])}
+    if model.glow.num_classes:
+        inputs["labels"] = tf.zeros([3], tf.int32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="same number of rows"):
+        sample(**inputs)
+
+
+def test_merged_answers_are_the_same(served):
+    _, _, answers, folder = served
+    merged = dict(np.load(folder / "merged.npz"))
+    assert set(merged) == set(answers)
+    for key, value in answers.items():
+        if value.dtype == np.uint8:
+            np.testing.assert_array_equal(merged[key], value, err_msg=key)
+        else:
+            np.testing.assert_allclose(merged[key], value, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("export", ["bfloat16", "merged_bfloat16"])
+def test_bfloat16_answers_are_close(served, export):
+    _, given, answers, folder = served
+    rounded = dict(np.load(folder / f"{export}.npz"))
+    bits, exact = (a["bits_per_dim/5/bits_per_dim"] for a in (rounded, answers))
+    assert np.any(bits != exact)
+    np.testing.assert_allclose(bits, exact, atol=0.02)
+    pixels = rounded["decode/5/images"].astype(int)
+    difference = np.abs(pixels - given["images"] // 4 * 4)
+    assert np.mean(difference > 0) < 0.02
+    assert difference.max() <= 4  # one level of 6 bits
+
+
+def test_merged_bfloat16_is_half_the_size(tmp_path):
+    model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=2, hidden_channels=128)
+    sizes = []
+    for options in ({}, {"merge": True, "precision": "bfloat16"}):
+        folder = tmp_path / str(len(sizes))
+        model.export(folder, **options)
+        (data,) = (folder / "variables").glob("*.data-*")
+        sizes.append(data.stat().st_size)
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_precision_that_does_not_exist(served, tmp_path):
+    with pytest.raises(ValueError, match="Received: precision='float16'"):
+        served[0].export(tmp_path / "m", precision="float16")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_noise_is_the_same_for_every_image(served):
@@ -171,9 +303,10 @@ def test_samples_follow_seed_temperature_and_label(served):
 
 def test_it_names_no_class_of_ours(served):
     *_, folder = served
-    graph = (folder / "model" / "saved_model.pb").read_bytes()
-    for name in (b"tfp_glow", b"keras", b"tensorflow_probability"):
-        assert name not in graph.replace(str(Path.cwd()).encode(), b""), name
+    for export in EXPORTS:
+        graph = (folder / export / "saved_model.pb").read_bytes()
+        for name in (b"tfp_glow", b"keras", b"tensorflow_probability"):
+            assert name not in graph.replace(str(Path.cwd()).encode(), b""), name
 
 
 def test_only_saved_models_are_written(tmp_path):

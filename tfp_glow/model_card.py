@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfp_glow.version import __version__
@@ -10,7 +11,7 @@ from tfp_glow.version import __version__
 if TYPE_CHECKING:
     from tfp_glow.glow_model import GlowModel
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "public_name"]
 
 _TASK = "unconditional-image-generation"
 
@@ -68,7 +69,7 @@ def model_card(
         https://huggingface.co/docs/hub/model-cards
     """
     config, metrics = config or {}, metrics or {}
-    dataset = config.get("dataset")
+    dataset = public_name(config.get("dataset"))
     height, width, channels = model.event_shape
     of_data = f" of `{dataset}`" if dataset else ""
     parts = [
@@ -86,6 +87,19 @@ def model_card(
     parts += ["## Training", _training(config, metrics)]
     parts += ["## Use", _use(model, exported), "## Limits", _limits(dataset, exported)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def public_name(dataset: str | None) -> str | None:
+    """The name of a data set without the folders of this machine that it is in.
+
+    Example:
+        >>> public_name("folder:/home/ada/cats"), public_name("lsun/bedroom")
+        ('folder:cats', 'lsun/bedroom')
+    """
+    kind, colon, path = (dataset or "").rpartition(":")
+    if Path(path).is_absolute():
+        path = Path(path).name
+    return f"{kind}{colon}{path}" or None
 
 
 def _front_matter(name: str, dataset: str | None, metrics: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from PIL import Image
 from tfp_glow import data
 from tfp_glow.cli import main
 from tfp_glow.cli.run_folder import load_run
+from tfp_glow.glow_model import GlowModel
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).with_name("tfp-glow")
@@ -210,9 +211,11 @@ def test_sample_at_temperature_zero_is_one_image(run):
 
 def test_export(run, tmp_path, capsys):
     directory = tmp_path / "exported"
-    assert main(["export", str(run), str(directory)]) == 0
+    assert main(["export", str(run), str(directory), "--name=digits"]) == 0
+    version = directory / "digits" / "1"
     printed = capsys.readouterr().out
-    signatures = tf.saved_model.load(str(directory)).signatures
+    assert f"\n{version}\n" in printed
+    signatures = tf.saved_model.load(str(version)).signatures
     assert all(f"\n{name} " in printed for name in signatures)
     images, _ = data.load_arrays("digits", "test", limit=3)
     encode = signatures["encode"](images=tf.constant(images))["latents"]
@@ -223,15 +226,85 @@ def test_export(run, tmp_path, capsys):
     exec("\n".join(line.strip() for line in printed.splitlines()[-2:]), names)
     assert names["images"].shape == (4, 8, 8, 1)
 
-    assert main(["export", str(run), str(directory)]) == 1
-    assert "--overwrite" in capsys.readouterr().err
+
+def test_export_leaves_all_that_a_service_needs(run, tmp_path, capsys):
+    export = ["export", str(run), str(tmp_path / "models")]
+    assert main(export) == 0
+    assert main([*export, "--merge", "--precision=bfloat16"]) == 0
+    versions = tmp_path / "models" / run.name
+    assert sorted(path.name for path in versions.iterdir()) == ["1", "2"]
+    assert {path.name for path in (versions / "2").iterdir()} >= {
+        *("saved_model.pb", "variables", "MODEL_CARD.md", "metrics.json"),
+        *("samples.png", "config.json", "model.safetensors"),
+    }
+    check_picture(versions / "2" / "samples.png", min_size=400)
+    metrics = read_json(run / "metrics.json")
+    exported = {"precision": "bfloat16", "merge": True}
+    assert read_json(versions / "2" / "metrics.json") == metrics | {"export": exported}
+    card = (versions / "2" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    held_out = metrics["held_out"]
+    assert f"**{held_out['bits_per_dim']:.4f}** ± {held_out['standard_error']:.4f}" in card
+    assert "https://doi.org/10.24432/C50P49" in card
+    assert f"seconds on {metrics['machine']}" in card
+    assert "bfloat16 networks, merged" in card
+    images, _ = data.load_arrays("digits", "test", limit=3)
+    exact = load_run(run).model.encode(images)
+    again = GlowModel.from_pretrained(versions).encode(images)
+    np.testing.assert_array_equal(again, exact)
+    first, second = (
+        tf.saved_model.load(str(versions / name)).encode(tf.constant(images))["latents"]
+        for name in ("1", "2")
+    )
+    np.testing.assert_allclose(first, exact, atol=1e-5)
+    np.testing.assert_allclose(second, exact, atol=0.1)
+    assert np.any(second != first)
 
 
-def test_export_replaces_nothing_but_a_saved_model(run, tmp_path, capsys):
+def test_what_is_exported_is_the_average_of_the_weights(trained, tmp_path):
+    folder, _ = trained
+    assert main(["export", str(folder), str(tmp_path)]) == 0
+    images, _ = data.load_arrays("digits", "validation")
+    served = tf.saved_model.load(str(tmp_path / "digits" / "1"))
+    bits = np.mean(served.bits_per_dim(tf.constant(images))["bits_per_dim"])
+    with (folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = rows[read_json(folder / "metrics.json")["best_epoch"] - 1]
+    averaged, raw = (
+        float(best[name]) for name in ("val_bits_per_dim", "val_bits_per_dim_raw")
+    )
+    # Other noise gives other bits, by far less than the weights do.
+    assert abs(averaged - raw) > 0.05
+    assert bits == pytest.approx(averaged, abs=0.02)
+
+
+def test_export_fails_before_anything_is_written(run, tmp_path, capsys):
+    def error_of(*options) -> str:
+        assert main(["export", str(run), *map(str, options)]) == 1
+        return capsys.readouterr().err
+
+    # The folder of runs, where the run itself has the model's name.
+    before = sorted(run.iterdir())
+    assert "must hold versions of a model" in error_of(run.parent)
+    assert sorted(run.iterdir()) == before
     (tmp_path / "letter.txt").write_text("Dear")
-    assert main(["export", str(run), str(tmp_path), "--overwrite"]) == 1
-    assert "holds something else" in capsys.readouterr().err
-    assert not (tmp_path / "saved_model.pb").exists()
+    assert "is a file" in error_of(tmp_path / "letter.txt")
+    assert "is a file" in error_of(tmp_path, "--name=letter.txt")
+    odd = run.rename(tmp_path / "12")
+    assert main(["export", str(odd), str(tmp_path / "models")]) == 1
+    assert "Name it with --name" in capsys.readouterr().err
+    (odd / "metrics.json").write_text("{")
+    assert main(["export", str(odd), str(tmp_path / "models"), "--name=a"]) == 1
+    assert "metrics.json was not written by" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_export_that_fails_half_way_leaves_nothing(run, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("tfp_glow.cli.export.model_card", fail)
+    assert main(["export", str(run), str(tmp_path / "models")]) == 1
+    assert not list((tmp_path / "models").iterdir())
 
 
 def test_conditional_run(conditional, capsys):
@@ -246,10 +319,7 @@ def test_conditional_run(conditional, capsys):
     assert main(["sample", str(conditional), "--label=3", "--num-samples=2"]) == 0
     assert np.load(conditional / "samples-label3-t0.7-seed0.npy").shape == (2, 8, 8, 1)
     assert main(["evaluate", str(conditional), "--limit=10"]) == 0
-    directory = conditional / "exported"
-    directory.mkdir()
-    (directory / "saved_model.pb").write_bytes(b"an old one")
-    assert main(["export", str(conditional), str(directory), "--overwrite"]) == 0
+    assert main(["export", str(conditional), str(conditional / "exported")]) == 0
     assert "labels=tf.range(4)" in capsys.readouterr().out
 
 

@@ -77,8 +77,12 @@ def test_other_commands_take_it(run, tmp_path, capsys):
     assert main(sample) == 0
     assert np.load(tmp_path / "s.npy").shape == (2, 8, 8, 1)
     assert main(["export", str(run), str(tmp_path / "exported")]) == 0
-    signatures = tf.saved_model.load(str(tmp_path / "exported")).signatures
+    version = tmp_path / "exported" / run.name / "1"
+    signatures = tf.saved_model.load(str(version)).signatures
     assert "labels" in signatures["sample"].structured_input_signature[1]
+    card = (version / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Imported from a checkpoint of openai/glow" in card
+    assert "Not measured." in card
 
 
 def test_data_set_of_another_shape(checkpoint, run, tmp_path, capsys):

@@ -12,7 +12,7 @@ from tfp_glow.cli.inference import draw
 from tfp_glow.cli.options import model_name
 from tfp_glow.cli.report import table
 from tfp_glow.cli.run_folder import Run, load_run, read_metrics, write_json
-from tfp_glow.model_card import model_card
+from tfp_glow.model_card import model_card, public_name
 from tfp_glow.plots import image_grid
 from tfp_glow.publishing import CARD
 
@@ -45,7 +45,11 @@ def run(arguments: argparse.Namespace) -> None:
         "precision": arguments.precision or policy.removeprefix("mixed_"),
         "merge": arguments.merge,
     }
-    metrics = {**read_metrics(trained.path), "export": exported}
+    metrics = {
+        **read_metrics(trained.path),
+        "dataset": public_name(trained.config["dataset"]),
+        "export": exported,
+    }
 
     def write(folder: Path) -> None:
         model = trained.model

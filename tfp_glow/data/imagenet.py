@@ -85,6 +85,7 @@ class ImagenetDataset:
                 split: stop - start
                 for split, (_, start, stop) in self._splits().items()
             },
+            homepage="https://image-net.org/download-images",
             note=f"ImageNet at {size} as Chrabaszcz et al. resized it, from "
             "image-net.org: not comparable with downsampled_imagenet; test is "
             "val_data.npz",

@@ -1,0 +1,71 @@
+"""A row's answer does not depend on how many rows are beside it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfp_glow as tfg
+
+NUM_ROWS = 33
+SIZES = [1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32]
+MODELS = {
+    "digits": {
+        "event_shape": (8, 8, 1),
+        "num_bits": 4,
+        "num_levels": 2,
+        "num_steps": 6,
+        "hidden_channels": 64,
+    },
+    "32x32": {
+        "event_shape": (32, 32, 3),
+        "num_levels": 3,
+        "num_steps": 2,
+        "hidden_channels": 32,
+    },
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(name, merge) for name in MODELS for merge in (False, True)],
+    ids=lambda param: f"{param[0]}{'-merged' if param[1] else ''}",
+)
+def served(request, tmp_path_factory):
+    """A served model with weights that are not initial ones, and its shape."""
+    name, merge = request.param
+    model = tfg.GlowModel(seed=0, **MODELS[name])
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, [64, *model.event_shape], np.uint8)
+    tfg.initialize(model.distribution, tfg.dequantize(images, model.num_bits, seed=0))
+    for variable in model.trainable_variables:
+        noise = rng.normal(scale=0.02, size=variable.shape)
+        variable.assign(variable + noise.astype(np.float32))
+    folder = tmp_path_factory.mktemp("served")
+    model.export(folder, merge=merge)
+    return tf.saved_model.load(str(folder)), images[:NUM_ROWS], model.num_bits
+
+
+def test_log_prob_is_that_of_any_batch(served):
+    model, images, _ = served
+    whole = model.log_prob(tf.constant(images))["log_prob"]
+    # A sum of thousands of float32 numbers.
+    for size in SIZES:
+        part = model.log_prob(tf.constant(images[:size]))["log_prob"]
+        np.testing.assert_allclose(part, whole[:size], rtol=1e-6, err_msg=size)
+
+
+def test_samples_are_those_of_any_batch(served, record_property):
+    model, _, num_bits = served
+    seed = tf.range(NUM_ROWS)
+    temperature = tf.linspace(0.5, 1.0, NUM_ROWS)
+    whole = model.sample(seed, temperature)["images"].numpy().astype(int)
+    assert whole.std() > 20  # they show something
+    num_different, num_pixels = 0, 0
+    for size in SIZES:
+        part = model.sample(seed[:size], temperature[:size])["images"]
+        difference = np.abs(part.numpy() - whole[:size])
+        assert difference.max() <= 2 ** (8 - num_bits)  # one level
+        num_different += np.count_nonzero(difference)
+        num_pixels += difference.size
+    record_property("pixels a level off", f"{num_different} of {num_pixels}")
+    assert num_different < 1e-4 * num_pixels
