@@ -32,17 +32,22 @@ class Clock(keras.callbacks.Callback):
         """Waits for `warm_up` steps."""
         super().__init__()
         self.warm_up = warm_up
-        self.started = (0.0, 0.0)
+        self.started = self.now = (0.0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Starts when the last step of the warm-up ends."""
+        """Starts when the last step of the warm-up ends.
+
+        Stops with the last step: for seconds after it TensorFlow may wait for the
+        threads of the data set to end.
+        """
+        self.now = (cpu_seconds(), time.perf_counter())
         if batch == self.warm_up - 1:
-            self.started = (cpu_seconds(), time.perf_counter())
+            self.started = self.now
 
     def spent(self) -> tuple[float, float]:
-        """CPU and wall seconds since then."""
-        cpu, wall = self.started
-        return cpu_seconds() - cpu, time.perf_counter() - wall
+        """CPU and wall seconds of the steps after the warm-up."""
+        (cpu, wall), (cpu_started, wall_started) = self.now, self.started
+        return cpu - cpu_started, wall - wall_started
 
 
 def main(
