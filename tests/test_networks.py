@@ -55,7 +55,7 @@ WIDTHS = pytest.mark.parametrize("width", [5, 40, 120])
 
 @pytest.fixture(params=[False, True], ids=["product", "conv2d"])
 def has_onednn(request, monkeypatch):
-    monkeypatch.setattr(convolution, "IsMklEnabled", lambda: request.param)
+    monkeypatch.setattr(convolution, "has_onednn", lambda: request.param)
 
 
 @WIDTHS

@@ -1,10 +1,12 @@
 """Convolutions that see the edge of the image, as openai/glow's do."""
 
+import os
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.util._pywrap_util_port import IsMklEnabled
 
 __all__ = ["conv"]
 
@@ -50,6 +52,31 @@ def conv(
     return activation(convolve(x, kernel, 1, "SAME") + bias)
 
 
+_ONEDNN_FLAGS = {
+    "amx_bf16",
+    "amx_int8",
+    "amx_tile",
+    "avx512_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "sve",
+}
+"""TensorFlow uses oneDNN by itself on processors that have one of these."""
+
+
+@cache
+def has_onednn() -> bool:
+    """Whether TensorFlow convolves with oneDNN on this CPU, as far as can be seen."""
+    option = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    if option in ("0", "1"):
+        return option == "1"
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:  # no Linux
+        return True
+    return not _ONEDNN_FLAGS.isdisjoint(words)
+
+
 def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
     """Whether a 3 x 3 convolution to few channels is better made of one product.
 
@@ -61,7 +88,7 @@ def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
         kernel.shape[:2] == [3, 3]
         and 9 * kernel.shape[3] <= kernel.shape[2]
         and x.dtype != tf.bfloat16
-        and not IsMklEnabled()
+        and not has_onednn()
         and not tf.config.list_physical_devices("GPU")
     )
 
@@ -105,7 +132,7 @@ def _conv_of_few_channels(
     is_edge = np.arange(9 * channels) % channels == channels - 1
     of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
-    if 9 * channels > channels_out / 4 or not IsMklEnabled():
+    if 9 * channels > channels_out / 4 or not has_onednn():
         return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
     # A product with what the kernel sees of each pixel is faster than oneDNN's
     # convolution, its gradient with respect to the input most of all. To lay that out
