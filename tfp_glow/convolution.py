@@ -48,8 +48,9 @@ def conv(
     if scales is not None:
         kernel *= scales[0][:, tf.newaxis] * scales[1]
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
-    convolve = _conv2d_to_few_channels if _as_product(x, kernel) else tf.nn.conv2d
-    return activation(convolve(x, kernel, 1, "SAME") + bias)
+    if _as_product(x, kernel):
+        return activation(_conv_to_few_channels(x, kernel) + bias)
+    return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
 
 
 _ONEDNN_FLAGS = {
@@ -93,10 +94,8 @@ def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
     )
 
 
-def _conv2d_to_few_channels(
-    x: tf.Tensor, kernel: tf.Tensor, strides: int, padding: str
-) -> tf.Tensor:
-    """`tf.nn.conv2d`: a product with each tap at each pixel, whose sums are shifted."""
+def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.conv2d`, 3 x 3, as products with its taps, which are shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
     flat = tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [channels_in, -1])
     products = tf.reshape(x, [-1, channels_in]) @ flat
