@@ -95,7 +95,7 @@ def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
 
 
 def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.conv2d`, 3 x 3, as products with its taps, which are shifted and summed."""
+    """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
     flat = tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [channels_in, -1])
     products = tf.reshape(x, [-1, channels_in]) @ flat
