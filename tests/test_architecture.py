@@ -75,7 +75,15 @@ PRIVATE = (
     "tensorflow_probability.python.",
     "tf_keras.",
 )
-OPTIONAL = ["gradio", "huggingface_hub", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
+OPTIONAL = [
+    "gradio",
+    "huggingface_hub",
+    "matplotlib",
+    "ray",
+    "skimage",
+    "sklearn",
+    "tensorflow_datasets",
+]
 MAX_LINES = 400
 
 each_file = pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def labels_of(model: tfg.GlowModel, given: dict) -> np.ndarray | None:
 def documented(*, has_classes: bool) -> dict[str, tuple[dict, dict]]:
     """Inputs and outputs of the signatures, as the README's only table has them."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"\| signature \| inputs \| outputs \|\n(.*?)\n\n", text, re.S)
+    (table,) = re.findall(
+        r"\| signature \| inputs \| outputs \|\n(.*?)\n\n", text, re.S
+    )
     found = {}
     for row in table.splitlines()[1:]:
         _, names, *specs, _ = row.split("|")

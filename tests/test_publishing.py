@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 import tfp_glow as tfg
@@ -156,7 +155,9 @@ def small_network(channels_in, channels_out):
 
 
 def test_networks_of_a_user_come_back(tmp_path):
-    model = tfg.GlowModel((4, 4, 1), num_levels=1, num_steps=2, network_fn=small_network)
+    model = tfg.GlowModel(
+        (4, 4, 1), num_levels=1, num_steps=2, network_fn=small_network
+    )
     for variable in model.trainable_variables:
         variable.assign(variable + 0.1)
     model.save_pretrained(tmp_path)
@@ -167,9 +168,10 @@ def test_networks_of_a_user_come_back(tmp_path):
 
 def test_names_say_where_a_variable_is(model):
     named = named_variables(model)
-    assert named["levels/1/act_norm/shift"] is model.glow.levels[1].stacked[
-        "act_norm/shift"
-    ]
+    assert (
+        named["levels/1/act_norm/shift"]
+        is model.glow.levels[1].stacked["act_norm/shift"]
+    )
     last = named["split_priors/0/kernel"]
     assert last is model.glow.chain.split_priors[0].network.parameters["kernel"]
     assert set(named) > {

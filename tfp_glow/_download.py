@@ -25,9 +25,7 @@ def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def download(
-    url: str, sha256: str | None, folder: Path, names: Sequence[str]
-) -> Path:
+def download(url: str, sha256: str | None, folder: Path, names: Sequence[str]) -> Path:
     """Downloads one of several files: as it is, or out of an archive or a folder.
 
     Args:

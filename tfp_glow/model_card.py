@@ -76,8 +76,8 @@ def model_card(
         _front_matter(name, dataset, metrics),
         f"# {name}",
         f"[Glow](https://arxiv.org/abs/1807.03039) for {height} x {width} x "
-        f"{channels} images{of_data}: exact likelihoods, latents and samples. Made with "
-        f"tfp_glow {__version__}.",
+        f"{channels} images{of_data}: exact likelihoods, latents and samples. Made "
+        f"with tfp_glow {__version__}.",
     ]
     if picture:
         parts.append(f"![Samples]({picture})")

@@ -146,7 +146,7 @@ class VariationalDequantizer(tf.Module):
         initialize_bijector(self.level, normals, only_new=True, context=context)
 
     def merged(self) -> "VariationalDequantizer":
-        """The same noise, of what the variables are now, to be used without training."""
+        """The same noise, of what the variables are now, for use without training."""
         return VariationalDequantizer(
             self._event_shape,
             num_bits=self._num_bits,

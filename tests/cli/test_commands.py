@@ -243,7 +243,9 @@ def test_export_leaves_all_that_a_service_needs(run, tmp_path, capsys):
     assert read_json(versions / "2" / "metrics.json") == metrics | {"export": exported}
     card = (versions / "2" / "MODEL_CARD.md").read_text(encoding="utf-8")
     held_out = metrics["held_out"]
-    assert f"**{held_out['bits_per_dim']:.4f}** ± {held_out['standard_error']:.4f}" in card
+    assert (
+        f"**{held_out['bits_per_dim']:.4f}** ± {held_out['standard_error']:.4f}" in card
+    )
     assert "https://doi.org/10.24432/C50P49" in card
     assert f"seconds on {metrics['machine']}" in card
     assert "bfloat16 networks, merged" in card
