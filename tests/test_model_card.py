@@ -10,6 +10,7 @@ from tfp_glow.model_card import model_card
 CONFIG = {
     "dataset": "digits",
     "homepage": "https://example.org/digits",
+    "licence": "CC BY 4.0",
     "citation": "Somebody. Digits. 1998.",
     "seed": 0,
     "training": {"ema_momentum": 0.99, "batch_size": 64, "learning_rate": 0.002},
@@ -66,7 +67,7 @@ def test_says_what_is_known(model):
         "gaussian 2.9000",
         "88 seconds on 2 x86_64 cores",
         "40 epochs, of which number 38",
-        "Licence: see the data set's page, https://example.org/digits.",
+        "Licence of the images: CC BY 4.0 (https://example.org/digits).",
         "Somebody. Digits. 1998.",
         "16 is clipped to 15",
         "bfloat16 networks, merged",
@@ -104,4 +105,9 @@ def test_folders_of_this_machine_stay_private(model):
     card = model_card(model, "small", config=config, metrics=METRICS)
     assert "ada" not in card
     assert "`folder:cats`" in card
-    assert "Licence: unknown" in card
+    assert "Licence of the images: unknown" in card
+
+
+def test_a_licence_that_the_page_of_the_data_set_tells(model):
+    card = model_card(model, "small", config=CONFIG | {"licence": ""})
+    assert "Licence of the images: see https://example.org/digits." in card

@@ -160,18 +160,21 @@ def _data(
 ) -> str:
     if not dataset:
         return "Unknown, and so is its licence."
-    lines = [f"`{dataset}`."]
-    if metrics.get("note"):
-        lines.append(f"Note: {metrics['note']}.")
-    homepage = config.get("homepage")
-    if homepage:
-        lines.append(f"Licence: see the data set's page, {homepage}.")
-    else:
-        lines.append("Licence: unknown; ask whoever collected the pictures.")
-    text = " ".join(lines)
+    note = metrics.get("note", "").removeprefix(f"{dataset}: ")
+    text = f"`{dataset}`{': ' * bool(note)}{note}. Licence of the images: "
+    text += f"{_licence(config)}."
     if config.get("citation"):
         text += f"\n\n```\n{config['citation'].strip()}\n```"
     return text
+
+
+def _licence(config: Mapping[str, Any]) -> str:
+    licence, homepage = config.get("licence"), config.get("homepage")
+    if licence:
+        return licence + f" ({homepage})" * bool(homepage)
+    if homepage:
+        return f"see {homepage}"
+    return "unknown; ask whoever collected them"
 
 
 def _figures(

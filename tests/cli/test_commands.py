@@ -246,7 +246,7 @@ def test_export_leaves_all_that_a_service_needs(run, tmp_path, capsys):
     assert (
         f"**{held_out['bits_per_dim']:.4f}** ± {held_out['standard_error']:.4f}" in card
     )
-    assert "https://doi.org/10.24432/C50P49" in card
+    assert "CC BY 4.0 (https://doi.org/10.24432/C50P49)" in card
     assert f"seconds on {metrics['machine']}" in card
     assert "bfloat16 networks, merged" in card
     images, _ = data.load_arrays("digits", "test", limit=3)

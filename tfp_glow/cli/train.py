@@ -142,6 +142,7 @@ def _begin(
         **{name: getattr(arguments, name) for name in _DATA_OPTIONS},
         "class_names": list(info.class_names) if arguments.conditional else [],
         "homepage": info.homepage,
+        "licence": info.licence,
         "citation": info.citation,
         "checksums": dict(info.checksums),
         "preset": next(name for name, value in PRESETS.items() if value is preset),

@@ -26,6 +26,7 @@ def info() -> DatasetInfo:
         num_classes=10,
         num_examples=dict(_NUM_EXAMPLES),
         homepage="https://doi.org/10.24432/C50P49",
+        licence="CC BY 4.0",
         citation="Alpaydin and Kaynak. Optical Recognition of Handwritten Digits. UCI, "
         "1998.",
         note="digits: the brightest of 17 grey levels, 16, is clipped to 15",

@@ -150,6 +150,7 @@ class PreparedDataset:
             },
             note="; ".join(notes + self._missing_images()),
             homepage=self._builder.info.homepage,
+            licence=self._builder.info.redistribution_info.license,
             citation=self._builder.info.citation,
         )
 

@@ -48,8 +48,8 @@ class DatasetInfo:
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
         class_names: Names of the labels; empty where they are numbers alone.
-        homepage: Address of a page about the set, with its licence; empty where there
-            is none.
+        homepage: Address of a page about the set; empty where there is none.
+        licence: Of the images, where that is known.
         citation: What to cite, where that is known.
         checksums: Of the names of each split's files, where the set is a folder: they
             differ as soon as a split is of other pictures.
@@ -63,6 +63,7 @@ class DatasetInfo:
     note: str = ""
     class_names: tuple[str, ...] = ()
     homepage: str = ""
+    licence: str = ""
     citation: str = ""
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
