@@ -139,7 +139,7 @@ def test_saved_and_exported(context_shape, context, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.encode(IMAGES[:4], context=context), expected)
-    model.export(tmp_path / "exported")
+    model.export(tmp_path / "exported", merge=True)
     served = tf.saved_model.load(str(tmp_path / "exported")).signatures
     floats = context if context.dtype == np.float32 else (context + 0.5) / 256 - 0.5
     floats = tf.constant(floats, tf.float32)

@@ -43,12 +43,11 @@ def make(**arguments) -> tfg.GlowModel:
 
 
 def check_same(model: tfg.GlowModel, other: tfg.GlowModel) -> None:
-    assert other.get_config() == model.get_config()
+    # Tuples come back as lists.
+    assert json.dumps(other.get_config()) == json.dumps(model.get_config())
     for expected, actual in zip(model.weights, other.weights, strict=True):
+        assert expected.dtype == actual.dtype
         np.testing.assert_array_equal(expected, actual)
-    np.testing.assert_array_equal(
-        model.log_prob(IMAGES, LABELS, seed=0), other.log_prob(IMAGES, LABELS, seed=0)
-    )
 
 
 def sha256(file: Path) -> str:
@@ -111,7 +110,11 @@ def test_comes_back_from_a_folder(model, saved):
         "model.safetensors",
     ]
     check_same(model, tfg.GlowModel.from_pretrained(saved))
-    check_same(model, tfg.GlowModel.from_pretrained(saved / "model.safetensors"))
+    other = tfg.GlowModel.from_pretrained(saved / "model.safetensors")
+    check_same(model, other)
+    np.testing.assert_array_equal(
+        *(m.log_prob(IMAGES, LABELS, seed=0) for m in (model, other))
+    )
 
 
 def test_comes_back_from_versions_and_keras_files(model, saved, tmp_path):
@@ -138,15 +141,7 @@ def test_comes_back_from_versions_and_keras_files(model, saved, tmp_path):
 def test_every_kind_of_model_comes_back(arguments, tmp_path):
     model = make(**arguments)
     model.save_pretrained(tmp_path)
-    other = tfg.GlowModel.from_pretrained(tmp_path)
-    assert other.get_config() == model.get_config() | {
-        key: list(value)
-        for key, value in model.get_config().items()
-        if isinstance(value, tuple) and key != "event_shape"
-    }
-    for expected, actual in zip(model.weights, other.weights, strict=True):
-        assert expected.dtype == actual.dtype
-        np.testing.assert_array_equal(expected, actual)
+    check_same(model, tfg.GlowModel.from_pretrained(tmp_path))
 
 
 @keras.saving.register_keras_serializable(package="test_publishing")
@@ -161,9 +156,7 @@ def test_networks_of_a_user_come_back(tmp_path):
     for variable in model.trainable_variables:
         variable.assign(variable + 0.1)
     model.save_pretrained(tmp_path)
-    other = tfg.GlowModel.from_pretrained(tmp_path)
-    for expected, actual in zip(model.weights, other.weights, strict=True):
-        np.testing.assert_array_equal(expected, actual)
+    check_same(model, tfg.GlowModel.from_pretrained(tmp_path))
 
 
 def test_names_say_where_a_variable_is(model):
@@ -227,7 +220,9 @@ def damage_other_config_beside(folder):
 
 
 def damage_other_architecture(folder):
-    return rewrite(folder, hidden_channels=8), r"must be float32 \[2, 8\]"
+    return rewrite(
+        folder, hidden_channels=8
+    ), r"must be float32 \[4, 1, 1, 2, 2\], received: "
 
 
 def damage_fewer_levels(folder):
@@ -263,13 +258,12 @@ def test_damaged_folders(damage, copied):
         tfg.GlowModel.from_pretrained(copied)
 
 
-def test_code_in_a_configuration_is_not_run(copied, tmp_path):
-    witness = tmp_path / "witness"
-    function = eval(f"lambda i, o: open({str(witness)!r}, 'w') and None")  # noqa: S307
-    rewrite(copied, network_fn=keras.saving.serialize_keras_object(function))
-    with pytest.raises(ValueError, match="cannot be loaded"):
+def test_code_in_a_configuration_is_not_run(copied):
+    code = keras.saving.serialize_keras_object(lambda *_: pytest.fail("was run"))
+    assert code["class_name"] == "__lambda__"
+    rewrite(copied, network_fn=code)
+    with pytest.raises(ValueError, match="cannot be loaded.*lambda"):
         tfg.GlowModel.from_pretrained(copied)
-    assert not witness.exists()
 
 
 def pack(kind: str, saved: Path, site: Path) -> Path:

@@ -138,3 +138,13 @@ def test_noise_is_trained_saved_and_exported(tmp_path):
 def test_odd_images():
     with pytest.raises(ValueError, match="divisible by 2"):
         tfg.VariationalDequantizer([3, 4, 1])
+
+
+def test_merged_noise_is_the_same():
+    dequantizer = perturbed_dequantizer()
+    images = random_images(3, 4, 2, 1)
+    normals = tf.constant(RNG.normal(size=[3, 4, 2, 1]))
+    both = [d(images, normals=normals) for d in (dequantizer, dequantizer.merged())]
+    for expected, actual in zip(*both, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9)
+    assert not dequantizer.merged().trainable_variables

@@ -138,11 +138,13 @@ def _architecture(
     glow = model.glow
     arguments = glow.parameters
     num_parameters = sum(prod(v.shape) for v in model.trainable_variables)
+    networks = f"width {arguments['hidden_channels']}"
+    if arguments["network_fn"] is not None:
+        networks = "networks of its author"
     rows = {
         "Images": f"uint8 {list(model.event_shape)}, {model.num_bits} bits modelled",
         "Levels x steps": f"{len(glow.levels)} x {arguments['num_steps']}",
-        "Coupling": f"{arguments['coupling']}, width {arguments['hidden_channels']}, "
-        f"scale {arguments['scale']}",
+        "Coupling": f"{arguments['coupling']}, {networks}, scale {arguments['scale']}",
         "Permutation": arguments["permutation"],
         "Dequantisation": "uniform" if model.dequantizer is None else "variational",
         "Classes": str(glow.num_classes or "none"),
