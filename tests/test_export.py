@@ -102,7 +102,8 @@ def serve(
     )
     rng = np.random.default_rng(0)
     images = rng.integers(0, 200, [64, 8, 4, 3], np.uint8)
-    tfg.initialize(model.distribution, tfg.dequantize(images, 6, seed=0))
+    labels = {"labels": np.arange(64) % num_classes} if num_classes else {}
+    tfg.initialize(model.distribution, tfg.dequantize(images, 6, seed=0), **labels)
     for variable in model.trainable_variables:
         variable.assign_add(rng.normal(scale=0.02, size=variable.shape))
     if num_classes:  # classes that differ clearly, as after a long training
