@@ -111,3 +111,19 @@ def test_folders_of_this_machine_stay_private(model):
 def test_a_licence_that_the_page_of_the_data_set_tells(model):
     card = model_card(model, "small", config=CONFIG | {"licence": ""})
     assert "Licence of the images: see https://example.org/digits." in card
+
+
+def test_conditions_are_asked_for():
+    model = tfg.GlowModel(
+        (4, 4, 1),
+        num_levels=1,
+        num_steps=1,
+        hidden_channels=4,
+        num_classes=3,
+        context_shape=(2,),
+    )
+    card = model_card(model, "small", exported={"precision": "float32", "merge": False})
+    assert "| Classes | 3 |" in card
+    assert "| Context | (2,) |" in card
+    assert "temperature=tf.fill([4], 0.7), labels=tf.range(4), context=context)" in card
+    assert "model.bits_per_dim(images_of_shape_4_4_1, labels, context=context)" in card

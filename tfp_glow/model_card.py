@@ -148,6 +148,7 @@ def _architecture(
         "Permutation": arguments["permutation"],
         "Dequantisation": "uniform" if model.dequantizer is None else "variational",
         "Classes": str(glow.num_classes or "none"),
+        "Context": str(glow.context_shape or "none"),
         "Parameters": f"{num_parameters:,}",
         "Precision of the networks": model.dtype_policy.name,
     }
@@ -230,15 +231,18 @@ def _training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def _use(model: "GlowModel", exported: Mapping[str, Any] | None) -> str:
-    has_classes = model.glow.num_classes is not None
-    inputs = "seed=tf.range(4), temperature=tf.fill([4], 0.7)"
+    labels, context = "", ""
+    if model.glow.num_classes is not None:
+        labels = ", labels=tf.range(4)"
+    if model.glow.context_shape is not None:
+        context = ", context=context"
     text = ""
     if exported is not None:
-        labels = ", labels=tf.range(4)" if has_classes else ""
-        text = _SAVED_MODEL.format(inputs=inputs + labels)
+        inputs = "seed=tf.range(4), temperature=tf.fill([4], 0.7)"
+        text = _SAVED_MODEL.format(inputs=inputs + labels + context)
     return text + _PRETRAINED.format(
         images=f"images_of_shape_{'_'.join(map(str, model.event_shape))}",
-        condition=", labels" if has_classes else "",
+        condition=", labels" * bool(labels) + context,
     )
 
 

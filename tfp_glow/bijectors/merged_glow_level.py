@@ -39,11 +39,11 @@ class MergedGlowLevel(SqueezedSteps):
         validate_args: bool = False,
         name: str = "merged_glow_level",
     ) -> None:
-        """Takes what `merge` made.
+        """Takes what `of` makes of prepared steps.
 
         Args:
             factory: Makes a step's coupling.
-            constants: What `constants_of` returned, as variables.
+            constants: Shifts, matrices and networks of all steps, as variables.
             num_steps: Steps of flow.
             unroll: See `GlowLevel`.
             validate_args: Whether to check values at run time.
