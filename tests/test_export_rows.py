@@ -49,7 +49,7 @@ def test_log_prob_is_that_of_any_batch(served):
         np.testing.assert_allclose(part, whole[:size], rtol=1e-6, err_msg=size)
 
 
-def test_samples_are_those_of_any_batch(served, record_property):
+def test_samples_are_those_of_any_batch(served):
     model, _, num_bits = served
     seed = tf.range(NUM_ROWS)
     temperature = tf.linspace(0.5, 1.0, NUM_ROWS)
@@ -62,5 +62,4 @@ def test_samples_are_those_of_any_batch(served, record_property):
         assert difference.max() <= 2 ** (8 - num_bits)  # one level
         num_different += np.count_nonzero(difference)
         num_pixels += difference.size
-    record_property("pixels a level off", f"{num_different} of {num_pixels}")
     assert num_different < 1e-4 * num_pixels
