@@ -17,6 +17,9 @@ def replacing(file: Path) -> Iterator[Path]:
 
     Args:
         file: The file to be.
+
+    Raises:
+        OSError: If it cannot be written, with its name.
     """
     partial = file.with_name(f".partial-{file.name}")
     try:
@@ -24,6 +27,10 @@ def replacing(file: Path) -> Iterator[Path]:
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(partial, file)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a write of a part
+            error.filename = str(file)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     if os.name == "posix":  # the folder is a file too, elsewhere it cannot be opened
