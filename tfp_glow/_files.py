@@ -19,12 +19,19 @@ def replacing(file: Path) -> Iterator[Path]:
 
     Args:
         file: The file to be.
+
+    Raises:
+        OSError: If it cannot be written, with its name.
     """
     partial = file.with_name(f".partial-{file.name}")
     try:
         yield partial
         _sync(partial)
         os.replace(partial, file)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a write of a part
+            error.filename = str(file)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     _sync_folder(file.parent)

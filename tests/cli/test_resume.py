@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from tfp_glow import GlowModel
+from tfp_glow._files import replacing
 from tfp_glow.callbacks import TrainingState
 from tfp_glow.callbacks.training_state import read_position
 from tfp_glow.cli import main
 from tfp_glow.cli.recipe import make_optimizer
-from tfp_glow.cli.run_folder import locked
+from tfp_glow.cli.run_folder import locked, telling_of_full_disk
 from tfp_glow.cli.stop import StopOnSignal
 from tfp_glow.presets import PRESETS
 
@@ -135,6 +136,25 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch, capsys):
     assert "No space left on device; the last one, of epoch 2, batch 1, is" in error
     assert not list(folder.glob(".partial-*"))
     assert read_position(folder / "state.npz") == (1, 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("has_state", [True, False])
+def test_a_disk_without_room_for_another_file(tmp_path, has_state):
+    (tmp_path / "history.csv").write_text("before")
+    if has_state:
+        (tmp_path / "state.npz").touch()
+
+    @telling_of_full_disk(tmp_path)
+    def write() -> None:
+        with replacing(tmp_path / "history.csv"), open("/dev/full", "w") as full:
+            full.write("after")
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write()
+    assert "history.csv" in str(raised.value)
+    assert ("--resume" in str(raised.value)) == has_state
+    assert (tmp_path / "history.csv").read_text() == "before"
 
 
 def test_two_trainings_in_one_folder(tmp_path, capsys, on_save):

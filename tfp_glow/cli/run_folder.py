@@ -1,5 +1,6 @@
 """The run folder: what `tfp-glow train` writes and the other commands read."""
 
+import errno
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ __all__ = [
     "read_unfinished",
     "save_model",
     "start_run",
+    "telling_of_full_disk",
     "write_json",
 ]
 
@@ -184,6 +186,28 @@ def start_run(path: Path, config: Mapping[str, Any]) -> None:
         (path / _REPLACED).mkdir(exist_ok=True)
         child.rename(path / _REPLACED / child.name)
     write_json(path / "config.json", config)
+
+
+@contextmanager
+def telling_of_full_disk(path: Path) -> Iterator[None]:
+    """Says, where there is no room any more, what is left and how to go on.
+
+    Raises:
+        OSError: If something cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (
+            error.errno not in (errno.ENOSPC, errno.EDQUOT)
+            or not (path / STATE).exists()
+        ):
+            raise
+        raise OSError(
+            f"{error.strerror}: {error.filename or path}. What was saved last is "
+            "intact. Make room, and go on with\n"
+            f"  tfp-glow train --resume {quote(str(path))}"
+        ) from error
 
 
 def end_run(path: Path) -> None:

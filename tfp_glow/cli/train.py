@@ -29,6 +29,7 @@ from tfp_glow.cli.run_folder import (
     model_config,
     read_unfinished,
     start_run,
+    telling_of_full_disk,
 )
 from tfp_glow.cli.strategy import (
     barrier,
@@ -102,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not is_chief(strategy):
             _be_a_worker(arguments, stack)
         stack.enter_context(telling_of_lost_workers(strategy))
+        stack.enter_context(telling_of_full_disk(arguments.resume or arguments.output))
         if arguments.resume is not None:
             _resume(arguments, stack, strategy)
         else:
