@@ -24,14 +24,14 @@ import tensorflow as tf
 from harness import make_parser, table
 
 MODELS = {
-    "8 x 8 x 1, 2 levels x 16 steps x 128 (the digits)": {
+    "the digits": {
         "event_shape": (8, 8, 1),
         "num_bits": 4,
         "num_levels": 2,
         "num_steps": 16,
         "hidden_channels": 128,
     },
-    "32 x 32 x 3, 3 levels x 32 steps x 512 (the paper's)": {
+    "the paper's": {
         "event_shape": (32, 32, 3),
         "num_levels": 3,
         "num_steps": 32,
@@ -116,7 +116,8 @@ def main() -> None:
     for name, of_model in MODELS.items():
         if arguments.quick:
             of_model = of_model | {"num_steps": 2}
-        print(f"{name}\n\n{measure(of_model, rounds, calls)}\n", flush=True)
+        found = measure(of_model, rounds, calls)
+        print(f"{name}: {of_model}\n\n{found}\n", flush=True)
 
 
 if __name__ == "__main__":

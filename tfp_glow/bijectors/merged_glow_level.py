@@ -22,6 +22,7 @@ class MergedGlowLevel(SqueezedSteps):
         As of `GlowLevel`.
 
     Example:
+        >>> from tfp_glow.bijectors import GlowLevel
         >>> level = GlowLevel(3, num_steps=4, hidden_channels=32)
         >>> level.merged().inverse(tf.ones([8, 32, 32, 3])).shape
         TensorShape([8, 16, 16, 12])
