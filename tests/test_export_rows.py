@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
+from tfp_glow.export import _served
 
 NUM_ROWS = 33
 SIZES = [1, 2, 3, 5, 8, 16, 17, 32]
@@ -63,3 +64,13 @@ def test_samples_are_those_of_any_batch(served):
         num_different += np.count_nonzero(difference)
         num_pixels += difference.size
     assert num_different < 1e-4 * num_pixels
+
+
+def test_a_row_that_comes_alone_has_company():
+    def count(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"num_rows": tf.fill([tf.shape(x)[0]], tf.shape(x)[0])}
+
+    served = _served(count, {"x": ([None], tf.float32)})
+    for num_rows, expected in [(0, []), (1, [2]), (2, [2, 2]), (3, [3, 3, 3])]:
+        counted = served(tf.ones([num_rows]))["num_rows"]
+        assert counted.numpy().tolist() == expected

@@ -159,8 +159,8 @@ def _served(
 ) -> tf.types.experimental.PolymorphicFunction:
     """Makes a function of rows ready to be a signature.
 
-    A row that comes alone gets a copy of itself for company: TensorFlow computes one
-    row by other routines than several, which round in another way.
+    A row that comes alone gets a copy of itself for company: TensorFlow may compute
+    one row by other routines than several, which round in another way.
     """
 
     def of_rows(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
