@@ -188,6 +188,11 @@ def test_other_programs_read_the_file(model, saved):
     assert config["num_bits"] == 6
 
 
+def test_who_reads_the_arguments_may_read_the_weights(saved):
+    weights, config = (saved / name for name in ("model.safetensors", "config.json"))
+    assert weights.stat().st_mode == config.stat().st_mode
+
+
 def test_nothing_is_replaced(model, copied):
     before = sha256(copied / "model.safetensors")
     (copied / "config.json").unlink()

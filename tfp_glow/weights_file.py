@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tfp_glow._files import replacing
 from tfp_glow.bijectors import GlowLevel
@@ -66,7 +66,8 @@ def write_weights(model: "GlowModel", file: Path) -> None:
     tensors = {name: np.asarray(v) for name, v in named_variables(model).items()}
     metadata = {"library": "tfp_glow", "config": json.dumps(model.get_config())}
     with replacing(file) as partial:
-        save_file(tensors, partial, metadata=metadata)
+        # Not `save_file`, whose files only their owner can read.
+        partial.write_bytes(save(tensors, metadata=metadata))
 
 
 def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
