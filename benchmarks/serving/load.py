@@ -17,17 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from digits_model import model_folder
 from figures import Figures, make_parser, verdict
-from server_process import (
-    Group,
-    Load,
-    Rows,
-    ServerProcess,
-    groups_of,
-    model_folder,
-    serve,
-    serve_bare,
-)
+from server_process import ServerProcess, serve, serve_bare
+from traffic import Group, Load, Rows, groups_of
 
 ON, OFF, BARE = "batching", "no batching", "bare FastAPI"
 SERVERS: dict[str, Callable[[Path], ServerProcess]] = {

@@ -12,8 +12,10 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from digits_model import model_folder
 from figures import Figures, make_parser, verdict
-from server_process import Load, groups_of, model_folder, serve
+from server_process import serve
+from traffic import Load, groups_of
 
 NUM_CLIENTS = {"log_prob": 50, "sample": 10}
 BOUND = 0.05

@@ -1,8 +1,5 @@
-"""Servers as processes of their own, what they serve, and the load put on them."""
+"""Servers as processes of their own."""
 
-import argparse
-import contextlib
-import json
 import os
 import signal
 import socket
@@ -11,24 +8,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import psutil
 
-__all__ = [
-    "Group",
-    "Load",
-    "Rows",
-    "ServerProcess",
-    "groups_of",
-    "model_folder",
-    "serve",
-    "serve_bare",
-]
+__all__ = ["ServerProcess", "free_port", "serve", "serve_bare"]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -37,14 +23,6 @@ ENVIRONMENT = os.environ | {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
 }
-NUM_REQUESTS = 500
-"""Different ones of a kind."""
-
-ROUNDING = 1e-5
-"""Of log_prob relative to the largest one: float32, in batches of other sizes."""
-
-Rows = dict[str, np.ndarray]
-"""Columns by name, see `clients.py`."""
 
 
 class ServerProcess:
@@ -167,158 +145,3 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def model_folder(arguments: argparse.Namespace) -> Iterator[Path]:
-    """The folder that `--model` names, or one with a model of random weights.
-
-    Args:
-        arguments: By the parser of `figures.py`.
-
-    Yields:
-        The folder, which holds `NAME/VERSION/`.
-    """
-    if arguments.model is not None:
-        yield arguments.model
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        export_digits(Path(folder), quick=arguments.quick)
-        yield Path(folder)
-
-
-def export_digits(folder: Path, *, quick: bool = False) -> None:
-    """Writes `digits/1/` into a folder: preset `digits` with random weights.
-
-    Args:
-        folder: May not hold it yet.
-        quick: Whether to make it small.
-    """
-    import tfp_glow as tfg  # Not for those that only start a server.
-    from tfp_glow.presets import PRESETS
-
-    arguments = dict(PRESETS["digits"].model)
-    if quick:
-        arguments |= {"num_steps": 1, "hidden_channels": 8}
-    model = tfg.GlowModel((8, 8, 1), seed=0, **arguments)
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(scale=0.02, size=variable.shape))
-    model.export(folder / "digits" / "1")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Clients that ask for the same.
-
-    Attributes:
-        num_clients: How many.
-        bodies: Of the requests, JSON, used in turn.
-        expected: Prediction for the one row of each.
-        tolerance: By which a number of an answer may differ from that.
-    """
-
-    num_clients: int
-    bodies: list[str]
-    expected: list
-    tolerance: float
-
-
-def groups_of(folder: Path) -> tuple[str, dict[str, Group]]:
-    """Requests for the only model of a folder, and what it answers in this process.
-
-    Args:
-        folder: That holds `NAME/VERSION/`.
-
-    Returns:
-        The model's path in TensorFlow Serving's interface, and the groups `"log_prob"`
-        and `"sample"`, with one client.
-    """
-    import tensorflow as tf
-
-    (saved_model,) = folder.glob("*/*/saved_model.pb")
-    signatures = tf.saved_model.load(str(saved_model.parent)).signatures
-    _, inputs = signatures["log_prob"].structured_input_signature
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, [NUM_REQUESTS, *inputs["images"].shape[1:]], np.uint8)
-    seeds = rng.integers(0, 2**31, NUM_REQUESTS, np.int32)
-    temperatures = rng.choice(np.float32([0.5, 0.75, 1.0]), NUM_REQUESTS)
-    log_probs = signatures["log_prob"](images=tf.constant(images))["log_prob"]
-    samples = signatures["sample"](
-        seed=tf.constant(seeds), temperature=tf.constant(temperatures)
-    )["images"]
-    rows = {
-        "log_prob": [{"images": image.tolist()} for image in images],
-        "sample": [
-            {"seed": int(seed), "temperature": float(temperature)}
-            for seed, temperature in zip(seeds, temperatures, strict=True)
-        ],
-    }
-    expected = {"log_prob": log_probs, "sample": samples}
-    tolerances = {
-        "log_prob": ROUNDING * float(tf.reduce_max(tf.abs(log_probs))),
-        "sample": 1.0,  # where a float lies on the edge of a bin
-    }
-    return f"/v1/models/{saved_model.parents[1].name}:predict", {
-        name: Group(
-            1,
-            [json.dumps({"signature_name": name, "instances": [row]}) for row in of],
-            expected[name].numpy().tolist(),
-            tolerances[name],
-        )
-        for name, of in rows.items()
-    }
-
-
-class Load:
-    """Clients in a process of their own, at work from now on.
-
-    Args as of `run`.
-    """
-
-    def __init__(
-        self, port: int, path: str, groups: Sequence[Group], seconds: float
-    ) -> None:
-        """Starts them, and waits until they are connected.
-
-        Args:
-            port: Of the server.
-            path: Of the requests.
-            groups: That ask at the same time.
-            seconds: After which they stop.
-        """
-        self._folder = tempfile.TemporaryDirectory()
-        task = Path(self._folder.name, "task.json")
-        self._result = Path(self._folder.name, "rows.npz")
-        task.write_text(
-            json.dumps(
-                {
-                    "port": port,
-                    "path": path,
-                    "seconds": seconds,
-                    "groups": [asdict(group) for group in groups],
-                }
-            ),
-            encoding="utf-8",
-        )
-        command = [sys.executable, FOLDER / "clients.py", task, self._result]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        if self._process.stdout.readline() != "connected\n":
-            raise RuntimeError("The clients found no server.")
-
-    def rows(self) -> list[Rows]:
-        """Waits for the end; returns what each group has seen."""
-        if self._process.wait() != 0:
-            raise RuntimeError("The clients failed, as they have printed.")
-        with np.load(self._result) as columns:
-            found = dict(columns)
-        self._folder.cleanup()
-        num_groups = 1 + max(int(key.split("/")[0]) for key in found)
-        return [
-            {
-                key.split("/")[1]: column
-                for key, column in found.items()
-                if key.startswith(f"{i}/")
-            }
-            for i in range(num_groups)
-        ]

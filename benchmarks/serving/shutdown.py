@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from clients import DROPPED, REFUSED
+from digits_model import model_folder
 from figures import Figures, make_parser, verdict
-from server_process import Group, Load, groups_of, model_folder, serve
+from server_process import serve
+from traffic import Group, Load, groups_of
 
 NUM_CLIENTS = {"log_prob": 50, "sample": 10}
 LATER = {"answered": 200, "told so": 503, "closed": DROPPED, "refused": REFUSED}
