@@ -1,9 +1,9 @@
 """Is a request lost when the server is told to end, and how soon is it back after a kill?
 
 SIGTERM while 50 clients ask for `log_prob` and 10 for `sample`, each on a connection that
-stays open. What is under way then must be answered, 200. Who asks later is answered, told
-that the server ends (503), or finds the connection closed; and then, when connecting
-anew, refused. Last SIGKILL under the same load, and the same command again.
+stays open. What was sent before must be answered, or be told that the server ends (503).
+Who asks later is answered, told so, or finds the connection closed; and who connects
+anew is refused. Last SIGKILL under the same load, and the same command again.
 
     python benchmarks/serving/shutdown.py [--model DIR]
 """
@@ -22,7 +22,7 @@ from server_process import serve
 from traffic import Group, Load, groups_of
 
 NUM_CLIENTS = {"log_prob": 50, "sample": 10}
-LATER = {"answered": 200, "told so": 503, "closed": DROPPED, "refused": REFUSED}
+OUTCOMES = {"answered": 200, "503": 503, "closed": DROPPED, "refused": REFUSED}
 RESTART = 20.0
 
 
@@ -66,6 +66,13 @@ def seconds_to_restart(
     return max(answers) - killed
 
 
+def count(statuses: np.ndarray) -> list[int]:
+    """How often there was each outcome, and another."""
+    known = [*OUTCOMES.values()]
+    counts = [int(np.count_nonzero(statuses == status)) for status in known]
+    return [*counts, len(statuses) - sum(counts)]
+
+
 def main() -> int:
     """Ends servers, prints the tables; 1 where an aim was not reached."""
     parser = make_parser(__doc__)
@@ -86,22 +93,19 @@ def main() -> int:
     exits, seconds, under_way, later = zip(*ends, strict=True)
     under_way, later = np.concatenate(under_way), np.concatenate(later)
     figures.table(
-        ["sent after SIGTERM", *LATER, "otherwise"],
+        ["requests", *OUTCOMES, "otherwise"],
         [
-            [
-                len(later),
-                *(int(np.count_nonzero(later == status)) for status in LATER.values()),
-                int(np.count_nonzero(~np.isin(later, [*LATER.values()]))),
-            ]
+            ["sent before SIGTERM, not answered then", *count(under_way)],
+            ["sent later", *count(later)],
         ],
     )
-    lost = int(np.count_nonzero(under_way != 200))
+    lost = int(np.count_nonzero(~np.isin(under_way, [200, 503])))
     refused = int(np.count_nonzero(later == REFUSED))
     clients = arguments.rounds * sum(NUM_CLIENTS.values())
     figures.verdicts(
         [
             verdict(
-                f"under way at SIGTERM and not answered, of {len(under_way):,}",
+                f"sent before SIGTERM and lost, of {len(under_way):,}",
                 lost,
                 "0",
                 reached=lost == 0,
