@@ -71,7 +71,10 @@ PRIVATE = (
     "tensorflow_probability.python.",
     "tf_keras.",
 )
-OPTIONAL = ["gradio", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
+OPTIONAL = [
+    *["fastapi", "gradio", "kserve", "matplotlib", "orjson", "prometheus_client"],
+    *["ray", "skimage", "sklearn", "tensorflow_datasets", "uvicorn"],
+]
 MAX_LINES = 400
 
 each_file = pytest.mark.parametrize(
