@@ -163,6 +163,15 @@ def test_imports_only_what_comes_before_it(file):
         assert part not in ALONE or other in HELPERS, f"{part} imports {other}"
 
 
+def test_a_server_holds_neither_keras_nor_the_rest_of_the_package():
+    files = [file for file in FILES if part_of(file) == "serving"]
+    assert files
+    for file in files:
+        assert imported_parts(file) <= {"serving"}, file
+        packages = {name.split(".")[0] for name in dotted_names(file)}
+        assert not packages & {"keras", "tensorflow_probability", "tf_keras"}, file
+
+
 @each_file
 def test_imports_keras_only_where_models_are(file):
     uses_keras = any(name.split(".")[0] == "keras" for name in dotted_names(file))

@@ -100,7 +100,7 @@ class Server:
     """A server in this process."""
 
     client: object  # httpx.AsyncClient
-    serving: object
+    state: object
     data_plane: object
 
     async def predict(self, body, model="digits", status=200):
@@ -121,7 +121,7 @@ def serve(monkeypatch):
     from tfp_glow.serving.limits import Limits
     from tfp_glow.serving.repository import Repository
     from tfp_glow.serving.rest import GlowDataPlane, make_application
-    from tfp_glow.serving.serving import Serving
+    from tfp_glow.serving.server_state import ServerState
 
     @asynccontextmanager
     async def start(folder, *, origins=(), num_versions=2, **limits):
@@ -129,14 +129,14 @@ def serve(monkeypatch):
         monkeypatch.setattr(model_server, "app", FastAPI(docs_url=None))
         limits = Limits(**limits)
         repository = Repository(ModelFolder(folder), limits, num_versions=num_versions)
-        serving = Serving(repository, limits)
+        state = ServerState(repository, limits)
         data_plane = GlowDataPlane(repository)
-        app = make_application(serving, data_plane, origins)
+        app = make_application(state, data_plane, origins)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             await repository.load_all()
             try:
-                yield Server(client, serving, data_plane)
+                yield Server(client, state, data_plane)
             finally:
                 await repository.close()
 

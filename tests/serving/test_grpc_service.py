@@ -20,7 +20,7 @@ from tfp_glow.serving.grpc_service import make_grpc_server
 async def connected(server):
     """A client of a server that listens to a free port of this machine."""
     service, port = make_grpc_server(
-        server.serving, server.data_plane, "127.0.0.1", 0
+        server.state, server.data_plane, "127.0.0.1", 0
     )
     await service.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -91,7 +91,7 @@ def test_readiness_and_metadata(serve, models):
             assert list(found.versions) == ["1"]
             assert found.inputs[0].name == "images"
             assert list(found.inputs[0].shape) == [-1, 8, 8, 1]
-            server.serving.repository.is_loaded = False
+            server.state.repository.is_loaded = False
             assert not (await stub.ServerReady(pb.ServerReadyRequest())).ready
             other = pb.ModelReadyRequest(name="other")
             assert not (await stub.ModelReady(other)).ready
@@ -181,7 +181,7 @@ def test_bad_messages_are_refused(serve, models, images, change, code):
                 await stub.ModelInfer(message)
             assert error.value.code() == code
             assert error.value.details()
-            assert server.serving.num_requests == 0
+            assert server.state.num_requests == 0
 
     asyncio.run(main())
 
@@ -196,7 +196,7 @@ def test_clients_load_and_unload_nothing(serve, models):
                 with pytest.raises(grpc.aio.AioRpcError) as error:
                     await call(message(model_name="digits"))
                 assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
-            assert "digits" in server.serving.repository.models
+            assert "digits" in server.state.repository.models
 
     asyncio.run(main())
 
@@ -205,11 +205,11 @@ def test_a_port_that_is_taken(serve, models):
     async def main():
         async with serve(models) as server:
             first, port = make_grpc_server(
-                server.serving, server.data_plane, "127.0.0.1", 0
+                server.state, server.data_plane, "127.0.0.1", 0
             )
             await first.start()
             with pytest.raises(OSError, match=f"port {port} for gRPC"):
-                make_grpc_server(server.serving, server.data_plane, "127.0.0.1", port)
+                make_grpc_server(server.state, server.data_plane, "127.0.0.1", port)
             await first.stop(0)
 
     asyncio.run(main())

@@ -37,7 +37,7 @@ async def until(condition, seconds=20.0):
 def test_a_new_version_takes_over_while_requests_run(serve, models, exported, images):
     async def main():
         async with serve(models) as server:
-            repository = server.serving.repository
+            repository = server.state.repository
             watching = asyncio.create_task(repository.watch(SECONDS))
             versions, answers = set(), []
 
@@ -87,7 +87,7 @@ def test_a_broken_version_is_logged_once_and_tried_again_when_mended(
 ):
     async def main():
         async with serve(models) as server:
-            repository = server.serving.repository
+            repository = server.state.repository
             watching = asyncio.create_task(repository.watch(SECONDS))
             add_version(models, 2, exported)
             damage(models / "digits" / "2")
@@ -110,7 +110,7 @@ def test_what_is_removed_is_served_no_more(serve, models, exported):
         add_version(models, 2, exported)
         shutil.copytree(models / "digits", models / "other")
         async with serve(models) as server:
-            repository = server.serving.repository
+            repository = server.state.repository
             watching = asyncio.create_task(repository.watch(SECONDS))
             assert (await server.client.get("/v1/models")).json() == {
                 "models": ["digits", "other"]
@@ -130,11 +130,11 @@ def test_what_is_removed_is_served_no_more(serve, models, exported):
 def test_a_version_ends_when_its_requests_have(serve, models, exported, images):
     async def main():
         async with serve(models, num_versions=1) as server:
-            model = server.serving.repository.models["digits"]
+            model = server.state.repository.models["digits"]
             version = model.find(1)
             version.num_requests += 1  # one that is being read
             add_version(models, 2, exported)
-            watching = asyncio.create_task(server.serving.repository.watch(SECONDS))
+            watching = asyncio.create_task(server.state.repository.watch(SECONDS))
             await until(lambda: set(model.versions) == {2})
             answer = await version.batcher.run("log_prob", {"images": images[:1]})
             assert np.isfinite(answer["log_prob"]).all()
@@ -147,7 +147,7 @@ def test_a_version_ends_when_its_requests_have(serve, models, exported, images):
 def test_files_that_are_being_written_are_waited_for(serve, models, exported, caplog):
     async def main():
         async with serve(models) as server:
-            repository = server.serving.repository
+            repository = server.state.repository
             folder = models / "digits" / "2"
             folder.mkdir()
             shutil.copy(exported / "saved_model.pb", folder)

@@ -184,7 +184,7 @@ def test_status_metadata_and_readiness(serve, models):
                     "datatype": "INT32",
                     "shape": [-1],
                 }
-            server.serving.repository.is_loaded = False
+            server.state.repository.is_loaded = False
             assert (await get("/v2/health/ready")).status_code == 503
             assert (await get("/v1/models/other")).status_code == 503
 
@@ -382,7 +382,6 @@ def test_bad_bodies_are_told_what_is_wrong(serve, models):
 
 
 BAD_TENSORS = [
-    {},
     {"inputs": []},
     {"inputs": [3]},
     {"inputs": {"name": "images"}},
@@ -578,8 +577,8 @@ def test_long_bodies_are_refused_before_all_is_there(serve, models):
             response = await server.client.post(url, content=b" " * 1000)
             assert response.status_code == 400
             # All together may not be too long, either; and all room is given back.
-            assert server.serving._num_bytes == 0
-            server.serving._num_bytes = server.serving.limits.max_bytes_together
+            assert server.state._num_bytes == 0
+            server.state._num_bytes = server.state.limits.max_bytes_together
             response = await server.client.post(url, content=b"{}")
             assert response.status_code == 429
             assert response.headers["retry-after"] == "1"
@@ -627,13 +626,13 @@ def test_a_full_queue_and_a_late_answer(serve, models, slow):
 
 
 def test_clients_that_are_gone_are_dropped(serve, models, slow, monkeypatch):
-    monkeypatch.setattr("tfp_glow.serving.serving._SECONDS_BETWEEN_LOOKS", 0.02)
+    monkeypatch.setattr("tfp_glow.serving.server_state._SECONDS_BETWEEN_LOOKS", 0.02)
 
     async def main():
         slow.set()
         async with serve(models) as server:
             slow.clear()
-            dropping = asyncio.create_task(server.serving.drop_gone())
+            dropping = asyncio.create_task(server.state.drop_gone())
             app = server.client._transport.app
             body = json.dumps({"instances": [IMAGE]}).encode()
             messages = [{"type": "http.request", "body": body}]
@@ -669,7 +668,7 @@ def test_clients_that_are_gone_are_dropped(serve, models, slow, monkeypatch):
             is_gone.set()
             await asyncio.wait_for(asking, 5)
             assert sent[0]["status"] == 499
-            assert server.serving.num_requests == 0
+            assert server.state.num_requests == 0
             slow.set()
             dropping.cancel()
 
@@ -684,7 +683,7 @@ def test_the_end_refuses_new_requests_and_answers_old_ones(serve, models, slow):
             url, body = "/v1/models/digits:predict", {"instances": [IMAGE]}
             asked = asyncio.create_task(server.client.post(url, json=body))
             await asyncio.sleep(0.1)
-            server.serving.is_draining = True
+            server.state.is_draining = True
             refused = await server.client.get("/v2/health/ready")
             assert refused.status_code == 503
             assert refused.headers["connection"] == "close"
@@ -692,7 +691,7 @@ def test_the_end_refuses_new_requests_and_answers_old_ones(serve, models, slow):
             answer = await asked
             assert answer.status_code == 200
             assert answer.headers["connection"] == "close"
-            assert server.serving.num_requests == 0
+            assert server.state.num_requests == 0
 
     asyncio.run(main())
 
@@ -739,7 +738,8 @@ def test_openapi_describes_what_is_there(serve, models):
             assert not [path for path in paths if "repository" in path]
             for path, operations in paths.items():
                 for operation in operations.values():
-                    names = {p["name"] for p in operation.get("parameters", [])}
-                    assert all(f"{{{n}}}" in path or n == "signature_name" for n in names)
+                    names = [p["name"] for p in operation.get("parameters", [])]
+                    assert path.count("{") == len(names)
+                    assert all(f"{{{name}}}" in path for name in names)
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from tfp_glow.serving.refused import Refused
 __all__ = ["Batcher"]
 
 Arrays = Mapping[str, np.ndarray]
+
 
 class _Model(Protocol):
     def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]: ...
@@ -127,7 +129,8 @@ class Batcher:
         self._wake.set()
         await asyncio.gather(*self._workers)
         self._threads.shutdown(wait=False)
-        metrics.QUEUE_ROWS.remove(self._name, str(self._version))
+        with suppress(KeyError):
+            metrics.QUEUE_ROWS.remove(self._name, str(self._version))
 
     def _enqueue(self, signature: str, inputs: Arrays) -> asyncio.Future:
         answer = asyncio.get_running_loop().create_future()

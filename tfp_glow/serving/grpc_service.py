@@ -19,7 +19,7 @@ from tfp_glow.serving.open_inference import GrpcExchange, described
 from tfp_glow.serving.refused import Refused, too_late
 from tfp_glow.serving.repository import Version
 from tfp_glow.serving.rest import parse_version
-from tfp_glow.serving.serving import Serving
+from tfp_glow.serving.server_state import ServerState
 
 __all__ = ["make_grpc_server"]
 
@@ -36,14 +36,14 @@ _OVERHEAD = 2**16  # names, shapes and the like, beside the tensors
 
 
 def make_grpc_server(
-    serving: Serving, data_plane: DataPlane, host: str, port: int
+    state: ServerState, data_plane: DataPlane, host: str, port: int
 ) -> tuple[grpc.aio.Server, int]:
     """Makes a server, which is still to be started.
 
     KServe's own `GRPCServer` would listen to the whole network.
 
     Args:
-        serving: The state of the server.
+        state: The state of the server.
         data_plane: KServe's data plane over the same models.
         host: Address to listen to.
         port: Port to listen to; 0 for one that is free.
@@ -57,11 +57,11 @@ def make_grpc_server(
     server = grpc.aio.server(
         options=[
             ("grpc.max_send_message_length", _MAX_ANSWER),
-            ("grpc.max_receive_message_length", serving.limits.max_bytes + _OVERHEAD),
+            ("grpc.max_receive_message_length", state.limits.max_bytes + _OVERHEAD),
             ("grpc.so_reuseport", 0),  # Else a second server would share the port.
         ]
     )
-    service = _Service(serving, data_plane)
+    service = _Service(state, data_plane)
     add_GRPCInferenceServiceServicer_to_server(service, server)
     address = f"[{host}]" if ":" in host else host
     try:
@@ -75,9 +75,9 @@ def make_grpc_server(
 
 
 class _Service(InferenceServicer):
-    def __init__(self, serving: Serving, data_plane: DataPlane) -> None:
+    def __init__(self, state: ServerState, data_plane: DataPlane) -> None:
         super().__init__(data_plane, None)
-        self._serving = serving
+        self._state = state
         self._plane = data_plane
 
     async def ModelInfer(
@@ -87,7 +87,7 @@ class _Service(InferenceServicer):
         started = time.perf_counter()
         labels = {"model": "", "signature": "", "protocol": GrpcExchange.protocol}
         code = HTTPStatus.INTERNAL_SERVER_ERROR
-        self._serving.num_requests += 1
+        self._state.num_requests += 1
         try:
             answer = await self._infer(request, labels)
             code = HTTPStatus.OK
@@ -98,7 +98,7 @@ class _Service(InferenceServicer):
             code = 499
             raise
         finally:
-            self._serving.num_requests -= 1
+            self._state.num_requests -= 1
             metrics.observe(labels, int(code), started)
         return answer
 
@@ -122,7 +122,7 @@ class _Service(InferenceServicer):
             version = self._find(request)
         except Refused as error:
             await _abort(context, error)
-        versions = sorted(self._serving.repository.find(request.name).versions)
+        versions = sorted(self._state.repository.find(request.name).versions)
         signature = version.model.signatures["serving_default"]
         return pb.ModelMetadataResponse(
             name=request.name,
@@ -145,14 +145,14 @@ class _Service(InferenceServicer):
         await _abort(context, _NOT_FOR_CLIENTS)
 
     def _find(self, request: Any) -> Version:
-        model = self._serving.repository.find(request.name)
+        model = self._state.repository.find(request.name)
         return model.find(parse_version(request.version))
 
     async def _infer(
         self, request: pb.ModelInferRequest, labels: dict[str, str]
     ) -> pb.ModelInferResponse:
-        name, seconds = request.model_name, self._serving.limits.seconds
-        labels["model"] = self._serving.repository.find(name).name
+        name, seconds = request.model_name, self._state.limits.seconds
+        labels["model"] = self._state.repository.find(name).name
         exchange = GrpcExchange(parse_version(request.model_version), request)
         try:
             async with asyncio.timeout(seconds):

@@ -1,9 +1,10 @@
 """What `/openapi.json` says of bodies and errors."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
-__all__ = ["ERRORS", "INFER_BODY", "PREDICT_BODY", "errors"]
+__all__ = ["ERRORS", "INFER_BODY", "PREDICT_BODY", "errors", "parameters"]
 
 _ERROR = {
     "type": "object",
@@ -18,6 +19,21 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in statuses
+    }
+
+
+def parameters(path: str) -> dict[str, Any]:
+    """The part `parameters` of a route: what stands in braces in its path.
+
+    Example:
+        >>> [p["name"] for p in parameters("/v1/models/{name}:predict")["parameters"]]
+        ['name']
+    """
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", path)
+        ]
     }
 
 

@@ -30,8 +30,8 @@ from tfp_glow.serving.exchange import Exchange
 from tfp_glow.serving.open_inference import InferExchange, described
 from tfp_glow.serving.predict_body import PredictExchange
 from tfp_glow.serving.refused import Refused, json_error, shown, too_late
-from tfp_glow.serving.repository import Version
-from tfp_glow.serving.serving import CLIENT_IS_GONE, Serving
+from tfp_glow.serving.repository import Version, VersionedModel
+from tfp_glow.serving.server_state import CLIENT_IS_GONE, ServerState
 from tfp_glow.serving.signatures import find_signature
 
 __all__ = ["GlowDataPlane", "make_application", "parse_version"]
@@ -55,12 +55,12 @@ class GlowDataPlane(DataPlane):
 
 
 def make_application(
-    serving: Serving, data_plane: DataPlane, origins: Sequence[str] = ()
+    state: ServerState, data_plane: DataPlane, origins: Sequence[str] = ()
 ) -> Application:
     """Adds the routes to KServe's application.
 
     Args:
-        serving: The state of the server.
+        state: The state of the server.
         data_plane: KServe's data plane over the same models.
         origins: Addresses of web pages that may ask this server.
 
@@ -81,8 +81,8 @@ def make_application(
     app.add_exception_handler(404, _http_error)
     app.add_exception_handler(405, _http_error)
     app.add_exception_handler(Exception, generic_exception_handler)
-    _add_routes(app, _Handlers(serving, data_plane))
-    return _refuse_at_the_end(app, serving)
+    _add_routes(app, _Handlers(state, data_plane))
+    return _refuse_at_the_end(app, state)
 
 
 def parse_version(text: str) -> int | None:
@@ -112,6 +112,7 @@ def _add_routes(app: FastAPI, handlers: "_Handlers") -> None:
             response_class=JSONResponse,
             response_model_exclude_none=True,
             responses=openapi.errors(503, *statuses),
+            openapi_extra=openapi.parameters(path),
             **options,
         )
 
@@ -122,15 +123,13 @@ def _add_routes(app: FastAPI, handlers: "_Handlers") -> None:
             methods=["POST"],
             response_model=None,
             responses=openapi.ERRORS,
-            openapi_extra=body,
+            openapi_extra=openapi.parameters(path) | body,
         )
 
     get("/", handlers.data_plane.live)
     get("/metrics", metrics_handler, include_in_schema=False)
     get("/v1/models", v1.models)
-    one = "/v1/models/{name}"
-    version = one + "/versions/{version}"
-    for place in (version, one):
+    for place in ("/v1/models/{name}/versions/{version}", "/v1/models/{name}"):
         post(f"{place}:predict", handlers.predict, openapi.PREDICT_BODY)
         # Else it would be the status of a model of that name.
         get(f"{place}:predict", handlers.must_post, include_in_schema=False)
@@ -149,19 +148,20 @@ def _add_routes(app: FastAPI, handlers: "_Handlers") -> None:
 class _Handlers:
     """What KServe's own handlers cannot do: versions, metadata, strict bodies."""
 
-    def __init__(self, serving: Serving, data_plane: DataPlane) -> None:
+    def __init__(self, state: ServerState, data_plane: DataPlane) -> None:
         self.data_plane = data_plane
-        self._serving = serving
+        self._state = state
 
-    def _find(self, name: str, version: str) -> Version:
-        return self._serving.repository.find(name).find(parse_version(version))
+    def _find(self, request: Request) -> tuple[VersionedModel, Version]:
+        model = self._state.repository.find(request.path_params["name"])
+        return model, model.find(_version(request))
 
-    async def status(self, name: str, version: str = "") -> dict[str, Any]:
+    async def status(self, request: Request) -> dict[str, Any]:
         """The state of a model's versions, as TensorFlow Serving has it."""
-        versions = self._serving.repository.find(name).versions
-        numbers = sorted(versions, reverse=True)
-        if version:
-            numbers = [self._find(name, version).number]
+        model, version = self._find(request)
+        numbers = sorted(model.versions, reverse=True)
+        if "version" in request.path_params:
+            numbers = [version.number]
         states = [
             {
                 "version": str(number),
@@ -171,41 +171,37 @@ class _Handlers:
             for number in numbers
         ]
         # The first two are what clients of KServe look at.
-        return {"name": name, "ready": True, "model_version_status": states}
+        return {"name": model.name, "ready": True, "model_version_status": states}
 
-    async def metadata(self, name: str, version: str = "") -> dict[str, Any]:
+    async def metadata(self, request: Request) -> dict[str, Any]:
         """The signatures of a model, as TensorFlow Serving describes them."""
-        found = self._find(name, version)
+        model, version = self._find(request)
         return {
             "model_spec": {
-                "name": name,
+                "name": model.name,
                 "signature_name": "",
-                "version": str(found.number),
+                "version": str(version.number),
             },
-            "metadata": {"signature_def": {"signature_def": found.model.described}},
+            "metadata": {"signature_def": {"signature_def": version.model.described}},
         }
 
-    async def must_post(self, name: str, version: str = "") -> None:
+    async def must_post(self, request: Request) -> None:
         """A prediction is asked for with POST."""
         raise HTTPException(405, headers={"allow": "POST"})
 
-    async def predict(
-        self, request: Request, name: str, version: str = ""
-    ) -> Response:
+    async def predict(self, request: Request) -> Response:
         """Answers rows or columns: the protocol V1."""
-        return await self._answer(
-            request, name, partial(PredictExchange, parse_version(version))
-        )
+        return await self._answer(request, partial(PredictExchange, _version(request)))
 
-    async def infer(self, request: Request, name: str, version: str = "") -> Response:
+    async def infer(self, request: Request) -> Response:
         """Answers tensors: the Open Inference Protocol, V2."""
         make = partial(
             InferExchange,
-            parse_version(version),
+            _version(request),
             json_length=request.headers.get("inference-header-content-length"),
-            model=name,
+            model=request.path_params["name"],
         )
-        return await self._answer(request, name, make)
+        return await self._answer(request, make)
 
     async def is_ready(self) -> ServerReadyResponse:
         """Whether all models are loaded and warm."""
@@ -213,58 +209,60 @@ class _Handlers:
             raise Refused("Models are being loaded.", HTTPStatus.SERVICE_UNAVAILABLE)
         return ServerReadyResponse(ready=True)
 
-    async def is_model_ready(self, name: str, version: str = "") -> ModelReadyResponse:
+    async def is_model_ready(self, request: Request) -> ModelReadyResponse:
         """Whether a version of a model is loaded and warm."""
-        self._find(name, version)
-        return ModelReadyResponse(name=name, ready=True)
+        model, _ = self._find(request)
+        return ModelReadyResponse(name=model.name, ready=True)
 
-    async def describe(
-        self, name: str, version: str = "", signature_name: str = ""
-    ) -> ModelMetadataResponse:
-        """The tensors of a signature."""
-        found = self._find(name, version)
-        signature = find_signature(found.model.signatures, signature_name)
-        versions = sorted(self._serving.repository.find(name).versions)
+    async def describe(self, request: Request) -> ModelMetadataResponse:
+        """The tensors of the signature that `?signature_name=` names."""
+        model, version = self._find(request)
+        name = request.query_params.get("signature_name")
+        signature = find_signature(version.model.signatures, name)
         return ModelMetadataResponse(
-            name=name,
-            versions=[str(number) for number in versions],
+            name=model.name,
+            versions=[str(number) for number in sorted(model.versions)],
             platform="tensorflow_savedmodel",
             inputs=described(signature.inputs),
             outputs=described(signature.outputs),
         )
 
     async def _answer(
-        self, request: Request, name: str, make: Callable[..., Exchange]
+        self, request: Request, make: Callable[..., Exchange]
     ) -> Response:
         """Answers a request with a body, or says what is wrong with it; counts it."""
-        started = time.perf_counter()
-        serving, response = self._serving, Response(status_code=500)
+        started, name = time.perf_counter(), request.path_params["name"]
+        state, response = self._state, Response(status_code=500)
         labels = {"model": "", "signature": "", "protocol": make.func.protocol}
-        serving.watch(request)
+        state.watch(request)
         try:
-            labels["model"] = serving.repository.find(name).name
-            body = await serving.read_body(request)
+            labels["model"] = state.repository.find(name).name
+            body = await state.read_body(request)
             exchange = make(body=body)
             try:
-                async with asyncio.timeout(serving.limits.seconds):
+                async with asyncio.timeout(state.limits.seconds):
                     answer, _ = await self.data_plane.infer(name, exchange)
             finally:
-                serving.forget_body(body)
+                state.forget_body(body)
                 labels["signature"] = exchange.signature_name
             content, headers = answer
             response = Response(content, headers=headers)
         except Refused as error:
             response = await _refusal(request, error)
         except TimeoutError:
-            response = await _refusal(request, too_late(serving.limits.seconds))
+            response = await _refusal(request, too_late(state.limits.seconds))
         except asyncio.CancelledError:
-            if not serving.was_left():
+            if not state.was_left():
                 raise
             response = Response(status_code=CLIENT_IS_GONE)
         finally:
-            serving.unwatch()
+            state.unwatch()
             metrics.observe(labels, response.status_code, started)
         return response
+
+
+def _version(request: Request) -> int | None:
+    return parse_version(request.path_params.get("version", ""))
 
 
 async def _refusal(request: Request, error: Refused) -> Response:
@@ -286,13 +284,13 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     )
 
 
-def _refuse_at_the_end(app: Application, serving: Serving) -> Application:
+def _refuse_at_the_end(app: Application, state: ServerState) -> Application:
     """Counts requests; once the server ends, refuses new ones and closes connections."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if serving.is_draining:
+        if state.is_draining:
             ending = Refused("The server ends.", HTTPStatus.SERVICE_UNAVAILABLE)
             headers = ending.headers | {"connection": "close"}
             refusal = Response(
@@ -305,14 +303,14 @@ def _refuse_at_the_end(app: Application, serving: Serving) -> Application:
             return
 
         async def send_and_close(message: dict[str, Any]) -> None:
-            if serving.is_draining and message["type"] == "http.response.start":
+            if state.is_draining and message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        serving.num_requests += 1
+        state.num_requests += 1
         try:
             await app(scope, receive, send_and_close)
         finally:
-            serving.num_requests -= 1
+            state.num_requests -= 1
 
     return application

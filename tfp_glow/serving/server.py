@@ -19,7 +19,7 @@ from tfp_glow.serving.grpc_service import make_grpc_server
 from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.repository import Repository
 from tfp_glow.serving.rest import GlowDataPlane, make_application
-from tfp_glow.serving.serving import Serving
+from tfp_glow.serving.server_state import ServerState
 
 __all__ = ["Options", "serve"]
 
@@ -91,14 +91,14 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
 
     repository = Repository(folder, limits, num_versions=options.num_versions)
-    serving = Serving(repository, limits)
+    state = ServerState(repository, limits)
     data_plane = GlowDataPlane(repository)
-    config.app = make_application(serving, data_plane, options.origins)
+    config.app = make_application(state, data_plane, options.origins)
     host, port = options.sock.getsockname()[:2]
     where, grpc_server = f"http://{f'[{host}]' if ':' in host else host}:{port}", None
     if options.grpc_port is not None:
         grpc_server, port = make_grpc_server(
-            serving, data_plane, host, options.grpc_port
+            state, data_plane, host, options.grpc_port
         )
         await grpc_server.start()
         where += f", and gRPC at port {port}"
@@ -107,14 +107,14 @@ async def _serve(
     try:
         # It listens meanwhile, and answers that it is not ready.
         loading = asyncio.create_task(repository.load_all())
-        tasks += [loading, asyncio.create_task(serving.drop_gone())]
+        tasks += [loading, asyncio.create_task(state.drop_gone())]
         await _first_of(loading, stop.wait())
         if not stop.is_set():
             _freeze()
             print(f"Serving {_shown_models(repository)} at {where}", flush=True)
             tasks.append(asyncio.create_task(repository.watch(options.poll_seconds)))
             await stop.wait()
-        return await _drain(serving, http_server, grpc_server, options.grace_seconds)
+        return await _drain(state, http_server, grpc_server, options.grace_seconds)
     finally:
         http_server.should_exit = True
         for task in tasks[1:]:
@@ -135,7 +135,7 @@ async def _first_of(task: asyncio.Task, other: Any) -> None:
 
 
 async def _drain(
-    serving: Serving,
+    state: ServerState,
     http_server: "_HttpServer",
     grpc_server: Any,
     seconds: float,
@@ -145,7 +145,7 @@ async def _drain(
     Connections that are open without a request are left so for a moment: who has just
     sent one on them is told that the server ends, and does not find a closed door.
     """
-    serving.is_draining = True
+    state.is_draining = True
     http_server.stop_listening()
     ending = []
     if grpc_server is not None:
@@ -153,9 +153,9 @@ async def _drain(
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.sleep(_SECONDS_TO_SAY_SO)
-            while serving.num_requests:
+            while state.num_requests:
                 await asyncio.sleep(0.02)
-    num_given_up = serving.num_requests
+    num_given_up = state.num_requests
     await asyncio.gather(*ending)
     if num_given_up:
         _logger.error(

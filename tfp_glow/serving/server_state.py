@@ -11,7 +11,7 @@ from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.refused import Refused, shown
 from tfp_glow.serving.repository import Repository
 
-__all__ = ["CLIENT_IS_GONE", "Serving"]
+__all__ = ["CLIENT_IS_GONE", "ServerState"]
 
 CLIENT_IS_GONE = 499  # nobody reads it, but it is counted
 
@@ -26,7 +26,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 @dataclass(eq=False)
-class Serving:
+class ServerState:
     """The state of the server.
 
     Attributes:
