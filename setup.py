@@ -42,8 +42,18 @@ BENCHMARKS = [
     "torch>=2.6,<3",
 ]
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
+SERVE = [  # `tfp-glow serve`
+    "fastapi>=0.115.3,<1",
+    "grpcio>=1.73,<2",
+    "kserve>=0.21,<0.22",
+    "orjson>=3.11.6,<4",
+    "prometheus-client>=0.20,<1",
+    "pydantic>=2.5,<3",
+    "uvicorn>=0.36,<1",
+]
 DEV = [
     *DATA,
+    *SERVE,
     "build>=1.2.1,<2",
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
@@ -64,7 +74,13 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
     install_requires=CORE,
-    extras_require={"benchmarks": BENCHMARKS, "data": DATA, "dev": DEV, "ray": RAY},
+    extras_require={
+        "benchmarks": BENCHMARKS,
+        "data": DATA,
+        "dev": DEV,
+        "ray": RAY,
+        "serve": SERVE,
+    },
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",
     classifiers=[

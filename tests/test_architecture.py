@@ -71,7 +71,10 @@ PRIVATE = (
     "tensorflow_probability.python.",
     "tf_keras.",
 )
-OPTIONAL = ["gradio", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
+OPTIONAL = [
+    *["fastapi", "gradio", "kserve", "matplotlib", "orjson", "prometheus_client"],
+    *["ray", "skimage", "sklearn", "tensorflow_datasets", "uvicorn"],
+]
 MAX_LINES = 400
 
 each_file = pytest.mark.parametrize(
@@ -158,6 +161,15 @@ def test_imports_only_what_comes_before_it(file):
             continue
         assert ORDER.index(other) < ORDER.index(part), f"{part} imports {other}"
         assert part not in ALONE or other in HELPERS, f"{part} imports {other}"
+
+
+def test_a_server_holds_neither_keras_nor_the_rest_of_the_package():
+    files = [file for file in FILES if part_of(file) == "serving"]
+    assert files
+    for file in files:
+        assert imported_parts(file) <= {"serving"}, file
+        packages = {name.split(".")[0] for name in dotted_names(file)}
+        assert not packages & {"keras", "tensorflow_probability", "tf_keras"}, file
 
 
 @each_file

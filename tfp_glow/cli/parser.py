@@ -15,6 +15,7 @@ from tfp_glow.cli.options import (
     add_seed,
     positive_integer,
 )
+from tfp_glow.cli.serve_options import add_serve
 from tfp_glow.cli.train_options import add_train
 from tfp_glow.version import __version__
 
@@ -27,6 +28,7 @@ examples:
   tfp-glow sample runs/digits --temperature 0.8
   tfp-glow check runs/digits
   tfp-glow export runs/digits exported/digits
+  tfp-glow serve exported/digits --port 8501
   tfp-glow import-openai LOGDIR runs/imported --image-size 32
 
 `tfp-glow COMMAND --help` shows the options of a command. Set TFP_GLOW_DEBUG=1 to see
@@ -75,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
     parser = _Parser(
         prog="tfp-glow",
-        description="Glow normalizing flows: train, measure, sample, export.",
+        description="Glow normalizing flows: train, measure, sample, export, serve.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -150,6 +152,8 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--overwrite", action="store_true", help="replace a SavedModel in DIR"
     )
+
+    add_serve(add("serve", "serve exported models over HTTP and gRPC"))
 
     check = add("check", "tell whether a run can be inverted, part by part")
     _add_run(check)
