@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from shutil import copytree
 
@@ -149,3 +150,32 @@ def images():
     return np.random.default_rng(2).integers(0, 256, [6, 8, 8, 1], np.uint8)
 
 
+
+
+ORIGIN = "http://127.0.0.1:8000"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "serving"
+
+
+@pytest.fixture(scope="session")
+def scripts():
+    """Imports a module of benchmarks/serving by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield import_module
+
+
+@pytest.fixture(scope="session")
+def process(exported, scripts, tmp_path_factory):
+    """A server in a process of its own, for tests that leave it as it was.
+
+    It has an attribute `grpc_port` besides; pages of `ORIGIN` may ask it.
+    """
+    pytest.importorskip("kserve")
+    folder = tmp_path_factory.mktemp("models")
+    copytree(exported, folder / "digits" / "1")
+    servers = scripts("server_process")
+    grpc_port = servers.free_port()
+    options = [f"--grpc-port={grpc_port}", f"--allow-origin={ORIGIN}"]
+    with servers.serve(folder, *options) as server:
+        server.folder, server.grpc_port = folder, grpc_port
+        yield server

@@ -1,63 +1,53 @@
 """The scripts of benchmarks/serving: they see what goes wrong, and it does not here."""
 
 import asyncio
-import importlib
 import itertools
-import json
 import threading
 from contextlib import contextmanager
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 pytest.importorskip("kserve")
 
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "serving"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """The folder's modules can be imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        patch.syspath_prepend(FOLDER.parent)
-        yield
-
 
 @contextmanager
 def answering(*answers):
-    """The port of a server that gives these answers in turn, None is none at all."""
+    """The port of a server that gives these answers in turn; None is none at all."""
     turns = itertools.cycle(answers)
+    over = threading.Event()
 
-    async def handle(reader, writer):
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
             answer = next(turns)
-            if answer is None:
-                break
+            if answer is None or over.is_set():
+                self.close_connection = True
+                return
             status, body = answer
-            writer.write(
-                b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
-            )
-        writer.close()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        over.set()
+        server.shutdown()
         thread.join()
-        server.close()
-        loop.close()
 
 
-def test_load_tells_errors_lost_and_wrong_answers():
-    traffic, load = map(importlib.import_module, ["traffic", "load"])
+def test_load_tells_errors_lost_and_wrong_answers(scripts):
+    traffic, load = map(scripts, ["traffic", "load"])
     group = traffic.Group(
         num_clients=1, bodies=["{}"], expected=[[10, 20]], tolerance=1.0
     )
@@ -79,8 +69,8 @@ def test_load_tells_errors_lost_and_wrong_answers():
     assert found["differing"] == pytest.approx(5 * num_turns, abs=5)
 
 
-def test_load_waits_for_nobody_who_refuses():
-    traffic, clients = map(importlib.import_module, ["traffic", "clients"])
+def test_load_waits_for_nobody_who_refuses(scripts):
+    traffic, clients = map(scripts, ["traffic", "clients"])
     group = traffic.Group(num_clients=3, bodies=["{}"], expected=[1], tolerance=0.0)
     with answering((200, b'{"predictions": [1]}')) as port:
         load = traffic.Load(port, "/", [group], 600.0)
@@ -89,16 +79,16 @@ def test_load_waits_for_nobody_who_refuses():
 
 
 @pytest.mark.parametrize("answer", [(500, b"{}"), (200, b"{}"), None])
-def test_fuzz_sees_what_should_not_be_answered(answer):
-    fuzz, malformed = map(importlib.import_module, ["fuzz", "malformed"])
+def test_fuzz_sees_what_should_not_be_answered(scripts, answer):
+    fuzz, malformed = map(scripts, ["fuzz", "malformed"])
     case = malformed.Case(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
     with answering(answer) as port:
         found = asyncio.run(fuzz.send(port, case))
     assert not fuzz.judge(case, found)
 
 
-def test_fuzz_sees_opened_files(tmp_path):
-    fuzz = importlib.import_module("fuzz")
+def test_fuzz_sees_opened_files(scripts, tmp_path):
+    fuzz = scripts("fuzz")
     lines = [
         f'7 openat(AT_FDCWD, "{tmp_path}/digits/2/saved_model.pb", O_RDONLY) = 3',
         f'7 openat(AT_FDCWD, "{tmp_path}/../secret", O_RDONLY) = -1 ENOENT',
@@ -109,11 +99,25 @@ def test_fuzz_sees_opened_files(tmp_path):
     assert fuzz.opened_outside(lines, tmp_path) == expected
 
 
-def test_cases_are_the_same_again_and_other_for_another_seed():
-    malformed = importlib.import_module("malformed")
+def test_cases_are_the_same_again_and_other_for_another_seed(scripts):
+    malformed = scripts("malformed")
     target = malformed.Target("digits", (8, 8, 1))
     count = 3 * len(malformed.KINDS)
     first = list(malformed.cases(target, count, seed=1))
     assert {kind for kind, _ in first} == set(malformed.KINDS)
     assert first == list(malformed.cases(target, count, seed=1))
     assert first != list(malformed.cases(target, count, seed=2))
+
+
+def test_the_server_refuses_what_is_malformed(scripts, process):
+    fuzz, malformed, traffic = map(scripts, ["fuzz", "malformed", "traffic"])
+    path, groups = traffic.groups_of(process.folder)
+    target = malformed.Target("digits", (8, 8, 1), str(process.folder.parent))
+    assert path == target.predict
+    some = malformed.cases(target, 12 * len(malformed.KINDS))
+    result = asyncio.run(fuzz.send_all(process.port, target, groups["log_prob"], some))
+    asyncio.run(fuzz.send_all_grpc(process.grpc_port, target, 60, 0, result))
+    assert not result.failures, "\n".join(result.failures[:10])
+    assert result.total > 350
+    assert set(result.outcomes["right requests"]) == {"200"}
+    assert process.process.poll() is None

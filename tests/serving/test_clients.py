@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 requests = pytest.importorskip("requests")
@@ -17,6 +16,7 @@ pytest.importorskip("kserve")
 
 FOLDER = Path(__file__).parents[2] / "docs" / "serving"
 PAGE = FOLDER / "fetch.html"
+ORIGIN = "http://127.0.0.1:8000"  # what the page says it should be
 
 # What the page's script finds in a browser; VALUES are what its fields hold.
 BROWSER = """
@@ -46,6 +46,12 @@ console.log(JSON.stringify({ drawn, prevented, message: fields.message.textConte
 """
 
 
+@pytest.fixture
+def server(process):
+    """The address of a server, without a slash at its end."""
+    return f"http://127.0.0.1:{process.port}"
+
+
 def run(*command, cwd):
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
@@ -54,19 +60,17 @@ def run(*command, cwd):
     return done.stdout
 
 
-def samples(signatures, seeds, temperature=0.7):
+def samples(in_process, seeds, temperature=0.7):
     """What the SavedModel itself gives for some seeds, and its log-likelihoods."""
-    images = signatures["sample"](
-        seed=tf.constant(seeds, tf.int32),
-        temperature=tf.fill([len(seeds)], temperature),
-    )["images"]
-    log_prob = signatures["log_prob"](images=images)["log_prob"]
-    return images.numpy(), log_prob.numpy()
+    temperatures = np.full([len(seeds)], temperature, np.float32)
+    seeds = np.array(seeds, np.int32)
+    images = in_process("sample", seed=seeds, temperature=temperatures)
+    return images, in_process("log_prob", images=images)
 
 
-def check_printed(printed, signatures):
+def check_printed(printed, in_process):
     found = re.findall(r"seed (\d): \((\d+), (\d+), (\d+)\), (-?[\d.]+) nats", printed)
-    images, log_prob = samples(signatures, range(4))
+    images, log_prob = samples(in_process, range(4))
     assert [tuple(map(int, row[:4])) for row in found] == [
         (seed, *images.shape[1:]) for seed in range(4)
     ]
@@ -75,32 +79,33 @@ def check_printed(printed, signatures):
     assert len(set(nats)) == 4
 
 
-def test_curl(server, tmp_path):
+def test_curl(server, in_process, tmp_path):
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed.")
-    printed = run("bash", FOLDER / "curl.sh", server.url, server.name, cwd=tmp_path)
+    printed = run("bash", FOLDER / "curl.sh", server, "digits", cwd=tmp_path)
     answers = [json.loads(line) for line in printed.splitlines() if line[0] == "{"]
     status, lists, log_prob = answers
     assert status["model_version_status"][0]["state"] == "AVAILABLE"
-    images, expected = samples(server.signatures, [1])
-    (second,), _ = samples(server.signatures, [2], 1.0)
+    images, expected = samples(in_process, [1])
+    (second,), _ = samples(in_process, [2], 1.0)
     np.testing.assert_allclose(lists["predictions"], [images[0], second], atol=1)
     np.testing.assert_allclose(log_prob["predictions"], expected, rtol=1e-4)
     png = np.asarray(Image.open(tmp_path / "sample.png"))
     np.testing.assert_array_equal(png, np.array(lists["predictions"][0])[..., 0])
 
 
-def test_requests(server, tmp_path):
+def test_requests(server, in_process, tmp_path):
     client = FOLDER / "requests_client.py"
-    printed = run(sys.executable, client, server.url, server.name, cwd=tmp_path)
-    check_printed(printed, server.signatures)
+    printed = run(sys.executable, client, server, "digits", cwd=tmp_path)
+    check_printed(printed, in_process)
 
 
-def test_grpc(server, tmp_path):
+def test_grpc(process, in_process, tmp_path):
     client = FOLDER / "grpc_client.py"
-    printed = run(sys.executable, client, server.grpc, server.name, cwd=tmp_path)
-    check_printed(printed, server.signatures)
+    address = f"127.0.0.1:{process.grpc_port}"
+    printed = run(sys.executable, client, address, "digits", cwd=tmp_path)
+    check_printed(printed, in_process)
 
 
 def run_page(tmp_path, **values):
@@ -114,11 +119,11 @@ def run_page(tmp_path, **values):
     return json.loads(run("node", program, cwd=tmp_path))
 
 
-def test_page_draws_samples(server, tmp_path):
+def test_page_draws_samples(server, in_process, tmp_path):
     shown = run_page(
-        tmp_path, server=server.url, model=server.name, seed="3", temperature="0.5"
+        tmp_path, server=server, model="digits", seed="3", temperature="0.5"
     )
-    images, log_prob = samples(server.signatures, range(3, 19), 0.5)
+    images, log_prob = samples(in_process, range(3, 19), 0.5)
     assert shown["prevented"] == 1
     for canvas, image in zip(shown["drawn"], images, strict=True):
         assert canvas["name"] == "canvas"
@@ -131,7 +136,7 @@ def test_page_draws_samples(server, tmp_path):
 
 
 def test_page_says_what_went_wrong(server, tmp_path):
-    shown = run_page(tmp_path, server=server.url, model="x", seed="0", temperature="1")
+    shown = run_page(tmp_path, server=server, model="x", seed="0", temperature="1")
     assert "There is no model 'x'" in shown["message"]
     assert not shown["drawn"]
 
@@ -144,7 +149,7 @@ def test_page_asks_nobody_else():
 
 
 def test_browsers_may_ask_from_the_named_place_only(server):
-    url = f"{server.url}/v1/models/{server.name}:predict"
+    url = f"{server}/v1/models/digits:predict"
 
     def allowed(origin):
         asked = {
@@ -159,5 +164,5 @@ def test_browsers_may_ask_from_the_named_place_only(server):
         assert answer.ok
         return before.ok, before.headers.get(header), answer.headers.get(header)
 
-    assert allowed(server.origin) == (True, server.origin, server.origin)
+    assert allowed(ORIGIN) == (True, ORIGIN, ORIGIN)
     assert allowed("http://elsewhere.example") == (False, None, None)
