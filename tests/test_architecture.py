@@ -14,6 +14,7 @@ FILES = sorted((ROOT / "tfp_glow").rglob("*.py"))
 # and `tfp_glow` stands for the package's own `__init__.py`.
 ORDER = [
     "version",
+    "_start",
     "_tensorflow",
     "adamax",
     "_suggest",

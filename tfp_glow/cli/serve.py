@@ -2,7 +2,9 @@
 
 import argparse
 import gc
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,7 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
             grace_seconds=arguments.grace_seconds,
             verbose=arguments.verbose,
         )
-        return serve(folder, limits, options)
+        status = serve(folder, limits, options)
+    if status:  # TensorFlow may still compute what nobody waits for.
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -76,7 +76,7 @@ def serve(folder: ModelFolder, limits: Limits, options: Options) -> int:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=65,  # longer than proxies keep a connection
-        timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
+        timeout_graceful_shutdown=5,  # on top of ours, to send the last bytes
     )
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(folder, limits, options, config))
@@ -103,34 +103,35 @@ async def _serve(
         await grpc_server.start()
         where += f", and gRPC at port {port}"
     http_server = _HttpServer(config)
-    tasks = [asyncio.create_task(http_server.serve(sockets=[options.sock]))]
+    listening = asyncio.create_task(http_server.serve(sockets=[options.sock]))
+    # It listens while models are loaded, and answers that it is not ready.
+    loading = asyncio.create_task(repository.load_all())
+    stopping = asyncio.create_task(stop.wait())
+    tasks = [loading, stopping, asyncio.create_task(state.drop_gone())]
     try:
-        # It listens meanwhile, and answers that it is not ready.
-        loading = asyncio.create_task(repository.load_all())
-        tasks += [loading, asyncio.create_task(state.drop_gone())]
-        await _first_of(loading, stop.wait())
-        if not stop.is_set():
+        await _first_of(loading, stopping, listening)
+        if loading.done():
             _freeze()
             print(f"Serving {_shown_models(repository)} at {where}", flush=True)
             tasks.append(asyncio.create_task(repository.watch(options.poll_seconds)))
-            await stop.wait()
+            await _first_of(stopping, listening)
         return await _drain(state, http_server, grpc_server, options.grace_seconds)
     finally:
         http_server.should_exit = True
-        for task in tasks[1:]:
+        for task in tasks:
             task.cancel()
         if grpc_server is not None:
             await grpc_server.stop(0)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await repository.close()
+        await asyncio.gather(listening, *tasks, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await repository.close()
 
 
-async def _first_of(task: asyncio.Task, other: Any) -> None:
-    """Waits for one of the two; raises what the task raised."""
-    waiting = asyncio.create_task(other)
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
+async def _first_of(*tasks: asyncio.Task) -> None:
+    """Waits for one of the tasks; raises what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
         task.result()
 
 

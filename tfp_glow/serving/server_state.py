@@ -64,7 +64,7 @@ class ServerState:
             )
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and len(length) < 20:
-            self._check_length(int(length))
+            self._check(int(length), more=int(length))
         body = bytearray()
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -73,7 +73,7 @@ class ServerState:
                     if message["type"] == "http.disconnect":
                         raise Refused("The client is gone.", CLIENT_IS_GONE)
                     chunk = message.get("body", b"")
-                    self._check_length(len(body) + len(chunk))
+                    self._check(len(body) + len(chunk), more=len(chunk))
                     self._num_bytes += len(chunk)
                     body += chunk
                     if not message.get("more_body", False):
@@ -90,13 +90,13 @@ class ServerState:
         """Gives back the room of a body that `read_body` returned."""
         self._num_bytes -= len(body)
 
-    def _check_length(self, length: int) -> None:
+    def _check(self, length: int, *, more: int) -> None:
         if length > self.limits.max_bytes:
             raise Refused(
                 f"A body may have {self.limits.max_bytes} bytes.",
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
-        if self._num_bytes + length > self.limits.max_bytes_together:
+        if self._num_bytes + more > self.limits.max_bytes_together:
             raise Refused(
                 "Too many requests: their bodies take too much memory. Try again in a "
                 "second.",
