@@ -20,6 +20,7 @@ def answering(*answers):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))

@@ -84,7 +84,7 @@ def test_curl(server, in_process, tmp_path):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed.")
     printed = run("bash", FOLDER / "curl.sh", server, "digits", cwd=tmp_path)
-    answers = [json.loads(line) for line in printed.splitlines() if line[0] == "{"]
+    answers = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     status, lists, log_prob = answers
     assert status["model_version_status"][0]["state"] == "AVAILABLE"
     images, expected = samples(in_process, [1])
@@ -144,7 +144,7 @@ def test_page_says_what_went_wrong(server, tmp_path):
 def test_page_asks_nobody_else():
     text = PAGE.read_text("utf-8")
     addresses = set(re.findall(r"(?:\w+:)?//[\w.:]+", text))
-    assert addresses <= {"http://127.0.0.1:8000", "http://127.0.0.1:8501", "// A", "// D"}
+    assert addresses <= {"http://127.0.0.1:8000", "http://127.0.0.1:8501"}
     assert not re.search(r"\b(src|href)=\"(?!data:)", text)
 
 
