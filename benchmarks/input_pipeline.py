@@ -95,14 +95,16 @@ def aims(found: dict[str, Median], sizes: dict[str, int]) -> str:
 def main() -> None:
     """Measures all and prints two tables."""
     parser = make_parser(__doc__, rounds=3)
-    parser.add_argument("--calls", type=int, default=100, help="batches of a process")
+    parser.add_argument("--calls", type=int, default=100, help="batches of a pipeline")
     parser.add_argument("--data-dir", help="folder of prepared TensorFlow Datasets")
     arguments = parser.parse_args()
     rounds, calls = arguments.rounds, arguments.calls
     if arguments.quick:
         rounds, calls = 1, 3
     contenders, sizes = make_contenders(arguments.data_dir, quick=arguments.quick)
+    steps = {name: contenders.pop(name) for name in (SMALL_STEP, PAPER_STEP)}
     found = measure(contenders, rounds=rounds, calls=calls, warm_up=3)
+    found |= measure(steps, rounds=rounds, calls=min(calls, 10), warm_up=3)
     report(
         "input_pipeline",
         [cost_table(found, sizes), aims(found, sizes)],

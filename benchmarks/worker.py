@@ -33,9 +33,9 @@ def seconds_since_start() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
-def cpu_seconds() -> float:
+def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
     """Of all threads, in user and in system mode."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfp_glow import convolution
 from tfp_glow.layers import EdgeConv
 from tfp_glow.networks import GlowNetwork, standardizing_parameters
 from tfp_glow.user_network import UserNetwork
@@ -47,12 +48,19 @@ def test_edge_conv_is_openai_s(shape):
 
 
 # The first layer is a convolution and a map of the edge, a convolution that sees the
-# edge as a channel, or a product of patches.
+# edge as a channel, or a product of patches; the last, of wide networks, one product
+# or a convolution.
 WIDTHS = pytest.mark.parametrize("width", [5, 40, 120])
+
+
+@pytest.fixture(params=[False, True], ids=["product", "conv2d"])
+def has_onednn(request, monkeypatch):
+    monkeypatch.setattr(convolution, "has_onednn", lambda: request.param)
 
 
 @WIDTHS
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
+@pytest.mark.usefixtures("has_onednn")
 def test_glow_network_is_openai_s(shape, width):
     network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
     p = perturbed(network).parameters

@@ -48,12 +48,17 @@ def fit(file, *callbacks, epochs=4, seconds=None, hidden_channels=4):
     return [v.numpy() for v in variables], history
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("whole") / "state.npz")
+
+
 @pytest.mark.parametrize(
     ("num_steps", "seconds", "position"),
-    [(6, None, (1, 0)), (6, 0.0, (1, 2))],
+    [(6, None, (1, 0)), (6, 0.0, (1, 2)), (8, 0.0, (1, 3)), (1, 0.0, (0, 1))],
 )
-def test_goes_on_to_the_last_bit(tmp_path, num_steps, seconds, position):
-    expected, whole = fit(tmp_path / "whole.npz")
+def test_goes_on_to_the_last_bit(uninterrupted, tmp_path, num_steps, seconds, position):
+    expected, whole = uninterrupted
     file = tmp_path / "state.npz"
     with pytest.raises(KeyboardInterrupt):
         fit(file, Interrupt(num_steps), seconds=seconds)
