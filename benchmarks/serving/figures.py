@@ -34,7 +34,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="exported by `tfp-glow export RUN DIR`; random weights when not given",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a small model, briefly: a try of the script"
+        "--quick",
+        action="store_true",
+        help="a small model, briefly: a try of the script",
     )
     parser.add_argument(
         "--write", action="store_true", help="write the tables into README.md too"

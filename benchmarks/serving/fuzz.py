@@ -230,7 +230,9 @@ def fuzz(folder: Path, scratch: Path, arguments: argparse.Namespace) -> Figures:
     path, groups = groups_of(folder)
     name = path.removeprefix("/v1/models/").removesuffix(":predict")
     # What a name or a version that leads out of the folder could reach.
-    outside = shutil.copytree(next(folder.glob("*/*")), scratch / "outside" / "1").parent
+    outside = shutil.copytree(
+        next(folder.glob("*/*")), scratch / "outside" / "1"
+    ).parent
     target = Target(name, np.shape(groups["sample"].expected[0]), str(outside))
     trace = scratch / "opened.txt"
     grpc_port = free_port()
@@ -241,7 +243,9 @@ def fuzz(folder: Path, scratch: Path, arguments: argparse.Namespace) -> Figures:
         for seed in (arguments.seed, arguments.seed + 1):
             count = arguments.count // 2
             some = cases(target, count, seed)
-            result = asyncio.run(send_all(server.port, target, groups["log_prob"], some))
+            result = asyncio.run(
+                send_all(server.port, target, groups["log_prob"], some)
+            )
             asyncio.run(send_all_grpc(grpc_port, target, count // 10, seed, result))
             results.append(result)
             megabytes.append(server.resident_megabytes())
@@ -267,7 +271,12 @@ def fuzz(folder: Path, scratch: Path, arguments: argparse.Namespace) -> Figures:
     growth = megabytes[1] / megabytes[0] - 1
     total = sum(result.total for result in results)
     rows = [
-        verdict(f"not as they should, of {total:,}", len(failures), "0", reached=not failures),
+        verdict(
+            f"not as they should, of {total:,}",
+            len(failures),
+            "0",
+            reached=not failures,
+        ),
         verdict("schemathesis", found, "no failure", reached=found == "no failure"),
         verdict(
             "lives, and ends with status", status, "0", reached=lives and status == 0

@@ -102,7 +102,8 @@ def outcomes(found: dict[str, list[Found]], groups: dict[str, Group]) -> list[li
         )
     )
     differing, numbers = (
-        sum(one[column] for one in found["sample"]) for column in ("differing", "numbers")
+        sum(one[column] for one in found["sample"])
+        for column in ("differing", "numbers")
     )
     largest = max(one["largest"] for one in found["sample"])
     rows.append(
@@ -132,7 +133,9 @@ def main() -> int:
         servers = {
             name: stack.enter_context(start(folder)) for name, start in SERVERS.items()
         }
-        crowd = {of: replace(groups[of], num_clients=n) for of, n in NUM_CLIENTS.items()}
+        crowd = {
+            of: replace(groups[of], num_clients=n) for of, n in NUM_CLIENTS.items()
+        }
         together = {
             name: measure(server, path, crowd, arguments.seconds)
             for name, server in servers.items()

@@ -68,7 +68,10 @@ class Target:
                 ("log_prob", {"images": self.image(rng)}),
                 ("encode", {"images": self.image(rng)}),
                 ("sample", {"seed": rng.randrange(2**31), "temperature": 0.5}),
-                ("decode", {"latents": [rng.gauss(0, 1) for _ in range(self.num_dims)]}),
+                (
+                    "decode",
+                    {"latents": [rng.gauss(0, 1) for _ in range(self.num_dims)]},
+                ),
             ]
         )
         body = {"signature_name": signature, "instances": [row]}
@@ -190,7 +193,11 @@ def changed_bytes(rng: random.Random, target: Target) -> Case:
 def no_json(rng: random.Random, target: Target) -> Case:
     """Something else altogether."""
     texts = [b"", b" ", b"null", b"1", b'"x"', b"[]", b"{}", b"[[]]", b"true", b"NaN"]
-    texts += [rng.randbytes(rng.randrange(1, 300)), b"\xef\xbb\xbf{}", b"\xff\xfe{\0}\0"]
+    texts += [
+        rng.randbytes(rng.randrange(1, 300)),
+        b"\xef\xbb\xbf{}",
+        b"\xff\xfe{\0}\0",
+    ]
     texts += [b"a=1&b=2", b"<images/>", b"{'instances': []}", b'{"instances": [1],}']
     return Case(post(rng.choice([target.predict, target.infer]), rng.choice(texts)))
 
@@ -256,7 +263,9 @@ def too_many_rows(rng: random.Random, target: Target) -> Case:
     """More than anybody is allowed, yet few bytes."""
     row = {"seed": 1, "temperature": 1.0}
     rows = [row] * rng.choice([3000, 20_000])
-    return Case(post(target.predict, _json({"signature_name": "sample", "instances": rows})))
+    return Case(
+        post(target.predict, _json({"signature_name": "sample", "instances": rows}))
+    )
 
 
 @_kind
@@ -274,7 +283,9 @@ def too_many_bytes(rng: random.Random, target: Target) -> Case:
 def deep_nesting(rng: random.Random, target: Target) -> Case:
     """More levels than a parser may recurse into."""
     depth = rng.choice([500, 2000, 100_000])
-    opening, closing = rng.choice([("[", "]"), ('{"a":', "}"), ('{"instances":[', "]}")])
+    opening, closing = rng.choice(
+        [("[", "]"), ('{"a":', "}"), ('{"instances":[', "]}")]
+    )
     text = opening * depth + "1"
     if rng.random() < 0.7:
         text += closing * depth
@@ -294,7 +305,9 @@ def long_numbers(rng: random.Random, target: Target) -> Case:
 @_kind
 def path_traversal(rng: random.Random, target: Target) -> Case:
     """Names and versions that lead out of the folder."""
-    up = rng.choice(["../", "..%2f", "%2e%2e%2f", "..%5c", "..%c0%af", "....//", "..;/"])
+    up = rng.choice(
+        ["../", "..%2f", "%2e%2e%2f", "..%5c", "..%c0%af", "....//", "..;/"]
+    )
     outside = target.outside.strip("/")
     name = rng.choice(
         [
@@ -332,7 +345,21 @@ def path_traversal(rng: random.Random, target: Target) -> Case:
 def wrong_versions(rng: random.Random, target: Target) -> Case:
     """Versions that are none."""
     version = rng.choice(
-        [*("0", "-1", "99", "1.0", "01x", "latest", "１", "1e0", "9" * 30, "9" * 5000), "%31%00"]
+        [
+            *(
+                "0",
+                "-1",
+                "99",
+                "1.0",
+                "01x",
+                "latest",
+                "１",
+                "1e0",
+                "9" * 30,
+                "9" * 5000,
+            ),
+            "%31%00",
+        ]
     )
     path, body = _valid(rng, target)
     if path == target.predict:
@@ -350,8 +377,16 @@ def wrong_content_types(rng: random.Random, target: Target) -> Case:
         [
             *(None, "", "text/plain", "application/x-www-form-urlencoded", "image/png"),
             *("multipart/form-data", "multipart/form-data; boundary=x", "*/*", ";;;"),
-            *("application/json; charset=utf-16", "application/octet-stream", "x" * 3000),
-            *("application/cloudevents+json", "application/msgpack", "application/json;"),
+            *(
+                "application/json; charset=utf-16",
+                "application/octet-stream",
+                "x" * 3000,
+            ),
+            *(
+                "application/cloudevents+json",
+                "application/msgpack",
+                "application/json;",
+            ),
         ]
     )
     return Case(post(path, _json(body), content_type=kind), may_pass=True)
@@ -366,9 +401,16 @@ def _bomb(size: int) -> bytes:
 def compressed_bodies(rng: random.Random, target: Target) -> Case:
     """Bombs, and what says that it is compressed."""
     path, body = _valid(rng, target)
-    coding = rng.choice(["gzip", "deflate", "br", "zstd", "gzip, gzip", "x", "identity,x"])
+    coding = rng.choice(
+        ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x", "identity,x"]
+    )
     packed = rng.choice(
-        [_bomb(10**8), _bomb(10**6)[:500], rng.randbytes(50), gzip.compress(_bomb(10**7))]
+        [
+            _bomb(10**8),
+            _bomb(10**6)[:500],
+            rng.randbytes(50),
+            gzip.compress(_bomb(10**7)),
+        ]
     )
     if rng.random() < 0.2:
         packed = gzip.compress(_json(body))  # right for those who take it
@@ -376,7 +418,9 @@ def compressed_bodies(rng: random.Random, target: Target) -> Case:
 
 
 @functools.cache
-def _png(width: int, height: int, num_bytes: int, color: int = 0, bits: int = 1) -> bytes:
+def _png(
+    width: int, height: int, num_bytes: int, color: int = 0, bits: int = 1
+) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(name + data))
         return struct.pack(">I", len(data)) + name + data + crc
@@ -404,13 +448,21 @@ def broken_pictures(rng: random.Random, target: Target) -> Case:
             _png(width, height, 3, bits=8),
             right[: rng.randrange(1, 45)],
             right[:20] + rng.randbytes(20),
-            *(b"GIF89a\x01\x00\x01\x00\x00;", b"<svg/>", b"\xff\xd8\xff\xe0", b"BM", b""),
+            *(
+                b"GIF89a\x01\x00\x01\x00\x00;",
+                b"<svg/>",
+                b"\xff\xd8\xff\xe0",
+                b"BM",
+                b"",
+            ),
             rng.randbytes(100),
         ]
     )
     text = base64.b64encode(picture).decode()
     if rng.random() < 0.2:
-        text = rng.choice(["?", "a", "=" * 50, text + "!", "\ud800", 1, None, [text], "é"])
+        text = rng.choice(
+            ["?", "a", "=" * 50, text + "!", "\ud800", 1, None, [text], "é"]
+        )
     value = {"b64": text}
     if rng.random() < 0.1:
         value["more"] = 1
@@ -449,7 +501,9 @@ def binary_tensors(rng: random.Random, target: Target) -> Case:
     size = rng.choice([len(data), *sizes])
     images["parameters"] = {"binary_data_size": size}
     if rng.random() < 0.3:
-        images["datatype"] = rng.choice(["BYTES", "FP32", "FP16", "BOOL", "INT8", "X", ""])
+        images["datatype"] = rng.choice(
+            ["BYTES", "FP32", "FP16", "BOOL", "INT8", "X", ""]
+        )
     text = _json(body)
     lengths = [len(text) - 1, len(text) + 1, 0, -1, 10**9, 10**30, "x", "", "1.5", "１"]
     length = rng.choice([len(text), *lengths])
@@ -469,7 +523,9 @@ def unknown_names(rng: random.Random, target: Target) -> Case:
     """Signatures, inputs and outputs that there are not, and labels."""
     image = target.image(rng)
     inputs = target.infer_body(rng)["inputs"]
-    name = rng.choice(["", "x", "__saved_model_init_op", "../log_prob", "é", "x" * 5000])
+    name = rng.choice(
+        ["", "x", "__saved_model_init_op", "../log_prob", "é", "x" * 5000]
+    )
     path, body = rng.choice(
         [
             (target.predict, {"signature_name": name or "?", "instances": [image]}),
@@ -547,7 +603,9 @@ def broken_http(rng: random.Random, target: Target) -> Case:
 
 
 def _chunked(path: str, start: bytes) -> bytes:
-    request = post(path, b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    request = post(path, b"").replace(
+        b"Content-Length: 0", b"Transfer-Encoding: chunked"
+    )
     return request + start
 
 
@@ -557,7 +615,14 @@ def endless_chunks(rng: random.Random, target: Target) -> Case:
     path = rng.choice([target.predict, target.infer])
     endless = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     start = rng.choice(
-        [b"", b"5\r\n{", b"zz\r\n{}\r\n", b"-1\r\n", b"f" * 20 + b"\r\n", b"2;" + b"x" * 10**6]
+        [
+            b"",
+            b"5\r\n{",
+            b"zz\r\n{}\r\n",
+            b"-1\r\n",
+            b"f" * 20 + b"\r\n",
+            b"2;" + b"x" * 10**6,
+        ]
     )
     if not start and rng.random() < 0.5:
         return Case(_chunked(path, b""), may_close=True, endless=endless)

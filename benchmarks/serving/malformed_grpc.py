@@ -84,7 +84,9 @@ def _wrong_message(rng: random.Random, target: Target) -> tuple[str, bytes, bool
         images.shape.append(1)
 
     def datatype() -> None:
-        images.datatype = rng.choice([*strange, "BYTES", "FP32", "FP16", "INT8", "uint8"])
+        images.datatype = rng.choice(
+            [*strange, "BYTES", "FP32", "FP16", "INT8", "uint8"]
+        )
 
     def name() -> None:
         images.name = rng.choice(strange)
@@ -125,7 +127,18 @@ def _wrong_message(rng: random.Random, target: Target) -> tuple[str, bytes, bool
 
     rng.choice(
         [
-            *(shape, rank, datatype, name, model, version, twice, none, more_raw, value),
+            *(
+                shape,
+                rank,
+                datatype,
+                name,
+                model,
+                version,
+                twice,
+                none,
+                more_raw,
+                value,
+            ),
             *(other_contents, output, signature, parameter),
         ]
     )()

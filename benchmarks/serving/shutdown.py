@@ -77,7 +77,9 @@ def main() -> int:
     """Ends servers, prints the tables; 1 where an aim was not reached."""
     parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="servers that are ended")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of load before that")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="of load before that"
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 1.0
@@ -111,7 +113,10 @@ def main() -> int:
                 reached=lost == 0,
             ),
             verdict(
-                "clients refused in the end", refused, clients, reached=refused == clients
+                "clients refused in the end",
+                refused,
+                clients,
+                reached=refused == clients,
             ),
             verdict("exit status", {*exits}, "{0}", reached={*exits} == {0}),
             verdict("until it has ended, s", max(seconds), "", reached=True),

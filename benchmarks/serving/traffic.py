@@ -88,7 +88,6 @@ def groups_of(folder: Path) -> tuple[str, dict[str, Group]]:
 class Load:
     """Clients in a process of their own, at work from now on."""
 
-
     def __init__(
         self, port: int, path: str, groups: Sequence[Group], seconds: float
     ) -> None:

@@ -79,7 +79,9 @@ def load_once(monkeypatch):
     from tfp_glow.serving import repository
     from tfp_glow.serving.served_model import ServedModel
 
-    monkeypatch.setattr(repository, "ServedModel", lambda path: _load(ServedModel, path))
+    monkeypatch.setattr(
+        repository, "ServedModel", lambda path: _load(ServedModel, path)
+    )
 
 
 _loaded = {}
@@ -134,7 +136,9 @@ def serve(monkeypatch):
         data_plane = GlowDataPlane(repository)
         app = make_application(state, data_plane, origins)
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://x"
+        ) as client:
             await repository.load_all()
             try:
                 yield Server(client, state, data_plane)
@@ -148,8 +152,6 @@ def serve(monkeypatch):
 def images():
     """Images that the models have never seen, `[6, 8, 8, 1]`."""
     return np.random.default_rng(2).integers(0, 256, [6, 8, 8, 1], np.uint8)
-
-
 
 
 ORIGIN = "http://127.0.0.1:8000"

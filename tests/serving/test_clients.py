@@ -84,7 +84,9 @@ def test_curl(server, in_process, tmp_path):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed.")
     printed = run("bash", FOLDER / "curl.sh", server, "digits", cwd=tmp_path)
-    answers = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    answers = [
+        json.loads(line) for line in printed.splitlines() if line.startswith("{")
+    ]
     status, lists, log_prob = answers
     assert status["model_version_status"][0]["state"] == "AVAILABLE"
     images, expected = samples(in_process, [1])
@@ -158,7 +160,10 @@ def test_browsers_may_ask_from_the_named_place_only(server):
             "Access-Control-Request-Headers": "content-type",
         }
         before = requests.options(url, headers=asked, timeout=30)
-        body = {"signature_name": "sample", "instances": [{"seed": 1, "temperature": 1}]}
+        body = {
+            "signature_name": "sample",
+            "instances": [{"seed": 1, "temperature": 1}],
+        }
         answer = requests.post(url, json=body, headers={"Origin": origin}, timeout=30)
         header = "Access-Control-Allow-Origin"
         assert answer.ok

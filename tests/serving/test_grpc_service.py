@@ -19,9 +19,7 @@ from tfp_glow.serving.grpc_service import make_grpc_server
 @asynccontextmanager
 async def connected(server):
     """A client of a server that listens to a free port of this machine."""
-    service, port = make_grpc_server(
-        server.state, server.data_plane, "127.0.0.1", 0
-    )
+    service, port = make_grpc_server(server.state, server.data_plane, "127.0.0.1", 0)
     await service.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield GRPCInferenceServiceStub(channel)

@@ -136,7 +136,9 @@ def check_long_head(port):
 
 def check_other_addresses(port):
     """Only this machine is listened to."""
-    for address in {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), 80)}:
+    for address in {
+        info[4][0] for info in socket.getaddrinfo(socket.gethostname(), 80)
+    }:
         if not address.startswith("127.") and ":" not in address:
             with pytest.raises(OSError, match="refused|timed out|unreachable"):
                 socket.create_connection((address, port), 1)

@@ -202,9 +202,13 @@ def test_warm_up_runs_every_signature_at_every_size(exported, monkeypatch):
     model = ServedModel(exported)
     calls = []
     monkeypatch.setattr(
-        model, "run", lambda name, inputs: calls.append((name, len(*inputs.values())))
-        if len(inputs) == 1
-        else calls.append((name, len(inputs["seed"])))
+        model,
+        "run",
+        lambda name, inputs: (
+            calls.append((name, len(*inputs.values())))
+            if len(inputs) == 1
+            else calls.append((name, len(inputs["seed"])))
+        ),
     )
     model.warm_up([2, 4])
     assert sorted(calls) == sorted((n, s) for n in model.signatures for s in (2, 4))

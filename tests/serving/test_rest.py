@@ -37,9 +37,7 @@ def assert_same_images(received, expected):
     assert np.mean(difference > 0) < 0.01
 
 
-def test_rows_and_columns_are_answered_as_in_process(
-    serve, models, images, in_process
-):
+def test_rows_and_columns_are_answered_as_in_process(serve, models, images, in_process):
     async def main():
         async with serve(models) as server:
             for name in ("log_prob", "bits_per_dim", "encode"):
@@ -226,7 +224,7 @@ def test_open_inference_protocol(serve, models, images, in_process):
 
             # Nested lists, and no id.
             body = {"inputs": [tensor("images", images, "UINT8")]}
-            answer = (await server.client.post("/v2/models/digits/infer", json=body))
+            answer = await server.client.post("/v2/models/digits/infer", json=body)
             assert answer.json()["id"]
             np.testing.assert_allclose(
                 answer.json()["outputs"][0]["data"],
@@ -446,7 +444,20 @@ def damaged_bodies(count):
         {"signature_name": "sample", "inputs": SAMPLE},
         {"signature_name": "sample", "instances": in_rows(SAMPLE)},
     ]
-    values = [None, True, -1, 1e300, 2**63, 2**70, "", "x" * 99, [], {}, [[]], {"b64": 0}]
+    values = [
+        None,
+        True,
+        -1,
+        1e300,
+        2**63,
+        2**70,
+        "",
+        "x" * 99,
+        [],
+        {},
+        [[]],
+        {"b64": 0},
+    ]
     for _ in range(count):
         document = json.loads(json.dumps(rng.choice(good)))
         if rng.random() < 0.5:
@@ -723,7 +734,9 @@ def test_pages_of_named_origins_may_ask(serve, models):
             assert allowed.status_code == 200
             assert allowed.headers["access-control-allow-origin"] == "http://page"
         async with serve(models) as server:
-            assert (await server.client.options(url, headers=headers)).status_code == 405
+            assert (
+                await server.client.options(url, headers=headers)
+            ).status_code == 405
 
     asyncio.run(main())
 

@@ -259,9 +259,7 @@ class GrpcExchange(_OpenInferenceExchange):
         for name in self._outputs:
             array = outputs[name]
             datatype = from_np_dtype(array.dtype)
-            tensor = answer.outputs.add(
-                name=name, datatype=datatype, shape=array.shape
-            )
+            tensor = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
             if self._is_raw:
                 answer.raw_output_contents.append(array.tobytes())
             else:

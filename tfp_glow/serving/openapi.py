@@ -93,7 +93,12 @@ INFER_BODY = {
                 "example": {
                     "parameters": {"signature_name": "sample"},
                     "inputs": [
-                        {"name": "seed", "shape": [1], "datatype": "INT32", "data": [1]},
+                        {
+                            "name": "seed",
+                            "shape": [1],
+                            "datatype": "INT32",
+                            "data": [1],
+                        },
                         {
                             "name": "temperature",
                             "shape": [1],

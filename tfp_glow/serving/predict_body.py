@@ -62,7 +62,9 @@ class PredictExchange(Exchange):
     ) -> tuple[bytes, dict[str, str]]:
         """Writes body and headers, in rows if the request was; see `Exchange`."""
         values = {
-            name: to_base64(array) if self._is_picture(name) else np.ascontiguousarray(array)
+            name: to_base64(array)
+            if self._is_picture(name)
+            else np.ascontiguousarray(array)
             for name, array in outputs.items()
         }
         answer: Any = values

@@ -196,9 +196,13 @@ class Repository(ModelRepository):
         """
         errors = await self._update(is_start=True)
         if not self.models:
-            raise errors[0] if errors else FileNotFoundError(
-                f"{self._folder.path} holds no SavedModel, nor NAME/VERSION/ folders with "
-                "some. Write one with `tfp-glow export RUN DIR`."
+            raise (
+                errors[0]
+                if errors
+                else FileNotFoundError(
+                    f"{self._folder.path} holds no SavedModel, nor NAME/VERSION/ folders with "
+                    "some. Write one with `tfp-glow export RUN DIR`."
+                )
             )
         for error in errors:
             _logger.error("%s", error)
@@ -251,7 +255,9 @@ class Repository(ModelRepository):
                 wanted.add(number)
                 continue
             try:
-                version = await self._load(name, number, found[number], is_start=is_start)
+                version = await self._load(
+                    name, number, found[number], is_start=is_start
+                )
             except (OSError, ValueError) as error:
                 errors.append(error)
                 continue
@@ -292,7 +298,9 @@ class Repository(ModelRepository):
         except (OSError, ValueError):
             self._failed[path] = state
             raise
-        return Version(number, model, Batcher(model, self._limits, name=name, version=number))
+        return Version(
+            number, model, Batcher(model, self._limits, name=name, version=number)
+        )
 
     def _drop(self, name: str, numbers: set[int]) -> None:
         model = self.models[name]

@@ -97,9 +97,7 @@ async def _serve(
     host, port = options.sock.getsockname()[:2]
     where, grpc_server = f"http://{f'[{host}]' if ':' in host else host}:{port}", None
     if options.grpc_port is not None:
-        grpc_server, port = make_grpc_server(
-            state, data_plane, host, options.grpc_port
-        )
+        grpc_server, port = make_grpc_server(state, data_plane, host, options.grpc_port)
         await grpc_server.start()
         where += f", and gRPC at port {port}"
     http_server = _HttpServer(config)

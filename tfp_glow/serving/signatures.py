@@ -37,7 +37,9 @@ class Tensor:
     @property
     def is_image(self) -> bool:
         """Whether it can be written as pictures: grey or RGB."""
-        return self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[3] in (1, 3)
+        return (
+            self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[3] in (1, 3)
+        )
 
     def from_lists(self, values: Any) -> np.ndarray:
         """Nested lists of JSON as an array.
@@ -98,10 +100,13 @@ class Tensor:
     def check_shape(self, shape: Sequence[int]) -> None:
         """Refuses a shape that this tensor cannot have."""
         fits = len(shape) == len(self.shape) and all(
-            size == expected for size, expected in zip(shape[1:], self.shape[1:], strict=True)
+            size == expected
+            for size, expected in zip(shape[1:], self.shape[1:], strict=True)
         )
         if not fits or shape[0] < 1:
-            raise self._wrong(f"shape {self.shown_shape}", f"shape {shown(list(shape))}")
+            raise self._wrong(
+                f"shape {self.shown_shape}", f"shape {shown(list(shape))}"
+            )
 
     @property
     def shown_shape(self) -> str:
@@ -245,6 +250,10 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor] | None:
     """Tensors of numbers, with rows; None where one is something else."""
     tensors = {}
     for name, info in sorted(infos.items()):
+        if (
+            info.dtype == types_pb2.DT_INVALID
+        ):  # what is no tensor, such as an operation
+            return None
         dtype = np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
         sizes = [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
         if dtype.kind not in "iuf" or not sizes or sizes[0] is not None:
