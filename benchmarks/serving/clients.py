@@ -3,9 +3,9 @@
     python clients.py TASK.json RESULT.npz
 
 A task is `{"port": ..., "path": ..., "seconds": ..., "groups": [...]}`, a group
-`{"num_clients": ..., "bodies": [...], "expected": [...]}`: bodies are JSON, used in turn,
-expected the predictions that belong to each. Every answer is compared with these, after
-the time is up. Prints a line when the connections stand.
+`{"num_clients": ..., "bodies": [...], "expected": [...]}`: bodies are JSON, used in
+turn, expected the predictions that belong to each. Every answer is compared with these,
+after the time is up. Prints a line when the connections stand.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """Does anything that a client may send bring the server down, or out of its folder?
 
-Thousands of malformed requests (`malformed.py`, `malformed_grpc.py`) and what schemathesis
-makes of the server's own description; among them right ones, whose answers are compared.
-Answers must be 4xx, or 200 where a request is right after all, and none 5xx; memory must
-stay flat; and, where strace is installed, no file may be opened but those of the models
-and of Python.
+Thousands of malformed requests (`malformed.py`, `malformed_grpc.py`) and what
+schemathesis makes of the server's own description; among them right ones, whose answers
+are compared. Answers must be 4xx, or 200 where a request is right after all, and none
+5xx; memory must stay flat; and, where strace is installed, no file may be opened but
+those of the models and of Python.
 
     python benchmarks/serving/fuzz.py [--schemathesis PROGRAM]
 """
@@ -185,7 +185,7 @@ def run_schemathesis(program: str, port: int, num_examples: int) -> str:
 
 
 def strace(log: Path) -> list[str]:
-    """A command that starts another and notes the files that it opens; [] without it."""
+    """A command that starts another and notes what it opens; [] without it."""
     program = shutil.which("strace")
     if program is None:
         return []

@@ -1,9 +1,9 @@
-"""Is a request lost when the server is told to end, and how soon is it back after a kill?
+"""Is a request lost when the server ends, and how soon is it back after a kill?
 
-SIGTERM while 50 clients ask for `log_prob` and 10 for `sample`, each on a connection that
-stays open. What was sent before must be answered, or be told that the server ends (503).
-Who asks later is answered, told so, or finds the connection closed; and who connects
-anew is refused. Last SIGKILL under the same load, and the same command again.
+SIGTERM while 50 clients ask for `log_prob` and 10 for `sample`, each on a connection
+that stays open. What was sent before must be answered, or be told that the server ends
+(503). Who asks later is answered, told so, or finds the connection closed; and who
+connects anew is refused. Last SIGKILL under the same load, and the same command again.
 
     python benchmarks/serving/shutdown.py [--model DIR]
 """
@@ -32,8 +32,8 @@ def terminate(
     """Ends a server under load.
 
     Returns:
-        Exit status, seconds until then, and the statuses of requests that were under way
-        at the signal and of those that were sent later.
+        Exit status, seconds until then, and the statuses of requests that were under
+        way at the signal and of those that were sent later.
     """
     with serve(folder) as server:
         load = Load(server.port, path, crowd, seconds + 60.0)

@@ -1,4 +1,4 @@
-"""The clients of docs/serving against a server: each shows what the SavedModel gives."""
+"""The clients of docs/serving: each shows what the SavedModel gives."""
 
 import json
 import re

@@ -89,7 +89,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Imports make many objects that stay; to look at them again and again takes long."""
+    """Imports make many objects that stay: to look at them all again takes long."""
     gc.disable()
     try:
         yield

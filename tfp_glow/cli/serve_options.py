@@ -54,7 +54,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         default=2,
         metavar="N",
-        help="how many versions of a model are served, the newest (default: %(default)s)",
+        help="versions of a model that are served (default: the newest %(default)s)",
     )
     models.add_argument(
         "--poll-seconds",
@@ -100,7 +100,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=30.0,
         metavar="S",
-        help="seconds that requests may still take after SIGTERM (default: %(default)g)",
+        help="seconds that requests may take after SIGTERM (default: %(default)g)",
     )
 
     batching = parser.add_argument_group("batching")

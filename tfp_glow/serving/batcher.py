@@ -48,7 +48,8 @@ class Batcher:
         ...         return {"y": 2 * inputs["x"]}
         >>> async def main():
         ...     batcher = Batcher(Doubler(), Limits(max_batch=4))
-        ...     calls = (batcher.run("double", {"x": np.full([1], n)}) for n in range(3))
+        ...     rows = [{"x": np.full([1], n)} for n in range(3)]
+        ...     calls = [batcher.run("double", row) for row in rows]
         ...     answers = await asyncio.gather(*calls)
         ...     await batcher.close()
         ...     return [answer["y"].tolist() for answer in answers]
@@ -77,7 +78,8 @@ class Batcher:
         self._num_rows = 0  # in the queue
         self._wake = asyncio.Event()
         self._is_closing = False
-        # Without batching TensorFlow computes as many requests at once as there are cores.
+        # Without batching TensorFlow computes as many requests at once as there are
+        # cores.
         num_workers = 1 if limits.batching else os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(num_workers, f"tensorflow-{name}")
         self._workers = [asyncio.create_task(self._work()) for _ in range(num_workers)]
@@ -86,8 +88,8 @@ class Batcher:
         """Refuses a request where no more may wait."""
         if self._num_rows >= self._limits.max_queue:
             raise Refused(
-                f"Too many requests: {self._num_rows} rows wait for {self._name!r}. Try "
-                "again in a second.",
+                f"Too many requests: {self._num_rows} rows wait for {self._name!r}. "
+                "Try again in a second.",
                 429,
             )
 
@@ -135,10 +137,18 @@ class Batcher:
     def _enqueue(self, signature: str, inputs: Arrays) -> asyncio.Future:
         answer = asyncio.get_running_loop().create_future()
         num_rows = len(next(iter(inputs.values())))
-        self._queue.append(_Waiting(signature, inputs, num_rows, answer))
+        waiting = _Waiting(signature, inputs, num_rows, answer)
+        self._queue.append(waiting)
         self._count(num_rows)
+        answer.add_done_callback(lambda _: self._forget(waiting))
         self._wake.set()
         return answer
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """Gives back the room of rows that were given up while they waited."""
+        with suppress(ValueError):
+            self._queue.remove(waiting)
+            self._count(-waiting.num_rows)
 
     def _count(self, num_rows: int) -> None:
         self._num_rows += num_rows

@@ -16,8 +16,8 @@ class ModelFolder:
     """A folder to look for models in, again and again.
 
     It is one of three: a folder of models with a folder for each version, as TensorFlow
-    Serving and `tfp-glow export` have it; the folder of one model, with its versions; or
-    a SavedModel, which then is version 1, unless its folder is named by a number.
+    Serving and `tfp-glow export` have it; the folder of one model, with its versions;
+    or a SavedModel, which then is version 1, unless its folder is named by a number.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:

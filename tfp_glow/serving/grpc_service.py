@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
@@ -55,11 +56,12 @@ def make_grpc_server(
         OSError: If the address is taken.
     """
     server = grpc.aio.server(
+        interceptors=[_RefuseWhatIsNoMessage()],
         options=[
             ("grpc.max_send_message_length", _MAX_ANSWER),
             ("grpc.max_receive_message_length", state.limits.max_bytes + _OVERHEAD),
             ("grpc.so_reuseport", 0),  # Else a second server would share the port.
-        ]
+        ],
     )
     service = _Service(state, data_plane)
     add_GRPCInferenceServiceServicer_to_server(service, server)
@@ -68,10 +70,30 @@ def make_grpc_server(
         port = server.add_insecure_port(f"{address}:{port}")
     except RuntimeError as error:
         raise OSError(
-            f"Cannot listen to {host} at port {port} for gRPC. If another program does, "
-            "name another port with --grpc-port."
+            f"Cannot listen to {host} at port {port} for gRPC. If another program "
+            "does, name another port with --grpc-port."
         ) from error
     return server, port
+
+
+class _RefuseWhatIsNoMessage(grpc.aio.ServerInterceptor):
+    """Parses requests where it can say what is wrong: gRPC would answer UNKNOWN."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                request = handler.request_deserializer(data)
+            except DecodeError:
+                await _abort(context, Refused("The request is no such message."))
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, response_serializer=handler.response_serializer
+        )
 
 
 class _Service(InferenceServicer):
@@ -91,16 +113,16 @@ class _Service(InferenceServicer):
         try:
             answer = await self._infer(request, labels)
             code = HTTPStatus.OK
+            return answer
         except Refused as error:
-            code = error.status
-            await _abort(context, error)
+            code, refusal = error.status, error
         except asyncio.CancelledError:
             code = 499
             raise
         finally:
             self._state.num_requests -= 1
             metrics.observe(labels, int(code), started)
-        return answer
+        return await _abort(context, refusal)
 
     async def ModelReady(
         self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext

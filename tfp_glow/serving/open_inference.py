@@ -102,7 +102,7 @@ def _array(
 
 
 class InferExchange(_OpenInferenceExchange):
-    """A request of `/infer` over REST and its answer, with tensors in JSON or behind it.
+    """A request of `/infer` over REST, with tensors in JSON or behind it.
 
     The extension for binary data puts tensors behind the JSON, whose length the header
     `Inference-Header-Content-Length` then tells.
@@ -131,7 +131,7 @@ class InferExchange(_OpenInferenceExchange):
         document = parse_json(body[:length])
         binary = _take_binary(document, body[length:])
         try:
-            request = InferenceRequest.model_validate(document)
+            request = InferenceRequest.model_validate(document, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
@@ -215,7 +215,7 @@ def _take_binary(document: dict[str, Any], data: bytes) -> dict[str, bytes]:
 
 
 class GrpcExchange(_OpenInferenceExchange):
-    """A message of `ModelInfer` and its answer, with tensors as numbers or raw bytes."""
+    """A message of `ModelInfer`, with tensors as numbers or raw bytes."""
 
     protocol = "grpc"
 

@@ -1,4 +1,4 @@
-"""Bodies of `:predict`, the protocol V1: rows or columns, as TensorFlow Serving has them."""
+"""Bodies of `:predict`, the protocol V1: rows or columns."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +23,8 @@ class PredictExchange(Exchange):
 
     Rows: `{"instances": [{"seed": 1, "temperature": 0.7}, ...]}`, answered with
     `predictions`. Columns: `{"inputs": {"seed": [1], "temperature": [0.7]}}`, answered
-    with `outputs`. Where a signature has one input, or one output, its name is left out.
-    With `"output_format": "png"` images are answered as PNG.
+    with `outputs`. Where a signature has one input, or one output, its name is left
+    out. With `"output_format": "png"` images are answered as PNG.
     """
 
     protocol = "v1"

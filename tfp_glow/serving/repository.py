@@ -144,9 +144,9 @@ class VersionedModel(Model):
 class Repository(ModelRepository):
     """The models of a folder, kept up to date.
 
-    A version that appears is loaded and warmed up while older ones serve. It then is the
-    one that is asked when no version is named. One that cannot be loaded is logged once,
-    and tried again when its files change.
+    A version that appears is loaded and warmed up while older ones serve. It then is
+    the one that is asked when no version is named. One that cannot be loaded is logged
+    once, and tried again when its files change.
     """
 
     def __init__(
@@ -200,8 +200,8 @@ class Repository(ModelRepository):
                 errors[0]
                 if errors
                 else FileNotFoundError(
-                    f"{self._folder.path} holds no SavedModel, nor NAME/VERSION/ folders with "
-                    "some. Write one with `tfp-glow export RUN DIR`."
+                    f"{self._folder.path} holds no SavedModel, nor NAME/VERSION/ "
+                    "folders with some. Write one with `tfp-glow export RUN DIR`."
                 )
             )
         for error in errors:

@@ -285,7 +285,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 
 def _refuse_at_the_end(app: Application, state: ServerState) -> Application:
-    """Counts requests; once the server ends, refuses new ones and closes connections."""
+    """Counts requests; at the end refuses new ones and closes connections."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -38,7 +38,7 @@ class ServedModel:
         self.signatures, self.described = read_signatures(folder)
         try:
             self._loaded = tf.saved_model.load(str(folder))
-        except (tf.errors.OpError, OSError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # of many kinds, such as IndexError for a short file
             reason = str(error).strip().splitlines()[:1]
             raise ValueError(
                 f"{folder} is damaged: TensorFlow cannot load it. {''.join(reason)}"

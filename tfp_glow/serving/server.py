@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +167,7 @@ class _HttpServer(uvicorn.Server):
     """uvicorn's server, which leaves signals to us."""
 
     def capture_signals(self) -> Any:
-        return suppress()
+        return nullcontext()
 
     def stop_listening(self) -> None:
         for server in getattr(self, "servers", []):
@@ -200,7 +200,7 @@ _logger = logging.getLogger("tfp_glow.serving")
 
 
 def _log(*, verbose: bool) -> None:
-    """Has our messages printed, and those of uvicorn and KServe that tell of trouble."""
+    """Prints our messages, and those of uvicorn and KServe that tell of trouble."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for name in ("tfp_glow.serving", "uvicorn", "kserve"):

@@ -140,8 +140,9 @@ class Signature:
         """Refuses inputs that are missing, or that this signature does not take."""
         if names == list(self.inputs) or sorted(names) == sorted(self.inputs):
             return
+        takes = " and ".join(map(repr, self.inputs))
         raise Refused(
-            f"The signature {self.name!r} takes {' and '.join(map(repr, self.inputs))}. "
+            f"The signature {self.name!r} takes {takes}. "
             f"Received: {shown(sorted(names))}."
         )
 
