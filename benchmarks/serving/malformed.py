@@ -298,7 +298,8 @@ def deep_nesting(rng: random.Random, target: Target) -> Case:
 def long_numbers(rng: random.Random, target: Target) -> Case:
     """Digits without end, and exponents."""
     number = rng.choice(["9" * 5000, "0." + "3" * 100_000, "1e999999", "-" + "1" * 400])
-    body = f'{{"signature_name":"sample","instances":[{{"seed":{number},"temperature":1}}]}}'
+    row = f'{{"seed":{number},"temperature":1}}'
+    body = f'{{"signature_name":"sample","instances":[{row}]}}'
     return Case(post(target.predict, body.encode()))
 
 

@@ -160,7 +160,7 @@ def test_files_that_are_being_written_are_waited_for(serve, models, exported, ca
             assert set(repository.models["digits"].versions) == {1, 2}
 
     asyncio.run(main())
-    assert not caplog.text
+    assert caplog.messages == ["Serving version 2 of digits."]
 
 
 def load(folder):

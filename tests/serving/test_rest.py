@@ -320,7 +320,7 @@ BAD_BODIES = {
     "no JSON": b"{",
     "nothing": b"",
     "no UTF-8": b'{"instances": "\xff"}',
-    "NaN": b'{"signature_name": "sample", "inputs": {"seed": [1], "temperature": [NaN]}}',
+    "NaN": b'{"signature_name": "sample", "inputs": {"seed": [1], "temperature": [NaN]}}',  # noqa: E501
     "infinite": b'{"signature_name": "sample", "inputs": {"seed": [1], '
     b'"temperature": [1e999]}}',
     "deep": b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
