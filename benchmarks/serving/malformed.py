@@ -321,7 +321,7 @@ def path_traversal(rng: random.Random, target: Target) -> Case:
             f"{target.name}/versions/{up}{outside}",
             f"{target.name}/versions/%2f{outside.replace('/', '%2f')}",
             *(".", "..", "~root", "$HOME", "%2e", "%2e%2e", "CON", "x" * 5000, "%00"),
-            *("é", "%ff%fe", "a%0d%0ab", "%25", "*", "{model_name}", " "),
+            *("é", "%ff%fe", "a%0d%0ab", "%25", "*", "{model_name}", "%20"),
         ]
     )
     path = rng.choice(

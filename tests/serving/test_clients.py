@@ -23,7 +23,9 @@ BROWSER = """
 const drawn = [];
 const fields = Object.fromEntries(
   Object.entries(VALUES).map(([id, value]) => [id, { value }]));
-fields.form = { addEventListener: (name, listener) => { fields.form[name] = listener; } };
+fields.form = {
+  addEventListener: (name, listener) => { fields.form[name] = listener; },
+};
 fields.message = {};
 fields.samples = { replaceChildren: (...canvases) => { drawn.push(...canvases); } };
 globalThis.document = {
@@ -32,7 +34,9 @@ globalThis.document = {
     const canvas = { name };
     canvas.getContext = () => ({
       createImageData: (width, height) => ({ data: new Array(4 * width * height) }),
-      putImageData: (image, x, y) => { Object.assign(canvas, { x, y, data: image.data }); },
+      putImageData: (image, x, y) => {
+        Object.assign(canvas, { x, y, data: image.data });
+      },
     });
     return canvas;
   },
