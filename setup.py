@@ -44,8 +44,18 @@ BENCHMARKS = [
 ]
 HUB = ["huggingface-hub>=1,<3"]  # models of Hugging Face, by their ids
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
+SERVE = [  # `tfp-glow serve`
+    "fastapi>=0.115.3,<1",
+    "grpcio>=1.73,<2",
+    "kserve>=0.21,<0.22",
+    "orjson>=3.11.6,<4",
+    "prometheus-client>=0.20,<1",
+    "pydantic>=2.5,<3",
+    "uvicorn>=0.36,<1",
+]
 DEV = [
     *DATA,
+    *SERVE,
     "build>=1.2.1,<2",
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
@@ -72,6 +82,7 @@ setup(
         "dev": DEV,
         "hub": HUB,
         "ray": RAY,
+        "serve": SERVE,
     },
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",

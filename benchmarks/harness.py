@@ -158,20 +158,25 @@ def bar_table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def report(
-    name: str, tables: Sequence[str], medians: Sequence[Median], *, write: bool
+    name: str,
+    tables: Sequence[str],
+    medians: Sequence[dict],
+    *,
+    write: bool,
+    readme: Path = FOLDER / "README.md",
 ) -> None:
-    """Prints tables and what they were measured on; writes them into README.md.
+    """Prints tables and what they were measured on; writes them into a README.md.
 
     Args:
         name: Of the markers there, `<!-- begin NAME -->` and `<!-- end NAME -->`.
         tables: In Markdown.
         medians: Of which the versions are taken.
         write: Whether to write.
+        readme: Where to.
     """
     text = "\n\n".join([*tables, _provenance(medians)])
     print(text)
     if write:
-        readme = FOLDER / "README.md"
         begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
         before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
         _, found, after = rest.partition(end)
@@ -180,7 +185,7 @@ def report(
         readme.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
 
-def _provenance(medians: Sequence[Median]) -> str:
+def _provenance(medians: Sequence[dict]) -> str:
     """One line; says so where other processes had so much that it spoils figures."""
     versions = {k: v for median in medians for k, v in median["versions"].items()}
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())

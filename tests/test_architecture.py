@@ -14,6 +14,7 @@ FILES = sorted((ROOT / "tfp_glow").rglob("*.py"))
 # and `tfp_glow` stands for the package's own `__init__.py`.
 ORDER = [
     "version",
+    "_start",
     "_tensorflow",
     "adamax",
     "_suggest",
@@ -76,13 +77,18 @@ PRIVATE = (
     "tf_keras.",
 )
 OPTIONAL = [
+    "fastapi",
     "gradio",
     "huggingface_hub",
+    "kserve",
     "matplotlib",
+    "orjson",
+    "prometheus_client",
     "ray",
     "skimage",
     "sklearn",
     "tensorflow_datasets",
+    "uvicorn",
 ]
 MAX_LINES = 400
 
@@ -170,6 +176,15 @@ def test_imports_only_what_comes_before_it(file):
             continue
         assert ORDER.index(other) < ORDER.index(part), f"{part} imports {other}"
         assert part not in ALONE or other in HELPERS, f"{part} imports {other}"
+
+
+def test_a_server_holds_neither_keras_nor_the_rest_of_the_package():
+    files = [file for file in FILES if part_of(file) == "serving"]
+    assert files
+    for file in files:
+        assert imported_parts(file) <= {"serving"}, file
+        packages = {name.split(".")[0] for name in dotted_names(file)}
+        assert not packages & {"keras", "tensorflow_probability", "tf_keras"}, file
 
 
 @each_file

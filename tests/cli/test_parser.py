@@ -16,6 +16,7 @@ COMMANDS = [
     "evaluate",
     "sample",
     "export",
+    "serve",
     "check",
     "import-openai",
     "presets",

@@ -17,6 +17,7 @@ from tfp_glow.cli.options import (
     model_name,
     positive_integer,
 )
+from tfp_glow.cli.serve_options import add_serve
 from tfp_glow.cli.train_options import add_train
 from tfp_glow.version import __version__
 
@@ -29,6 +30,7 @@ examples:
   tfp-glow sample runs/digits --temperature 0.8
   tfp-glow check runs/digits
   tfp-glow export runs/digits exported
+  tfp-glow serve exported --port 8501
   tfp-glow import-openai LOGDIR runs/imported --image-size 32
 
 `tfp-glow COMMAND --help` shows the options of a command. Set TFP_GLOW_DEBUG=1 to see
@@ -77,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
     parser = _Parser(
         prog="tfp-glow",
-        description="Glow normalizing flows: train, measure, sample, export.",
+        description="Glow normalizing flows: train, measure, sample, export, serve.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -170,6 +172,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="store matrices, their inverses and scaled kernels, so that no request "
         "computes them",
     )
+
+    add_serve(add("serve", "serve exported models over HTTP and gRPC"))
 
     check = add("check", "tell whether a run can be inverted, part by part")
     _add_run(check)
