@@ -1,6 +1,6 @@
 """Glow as TensorFlow Probability bijectors, trained with Keras 3."""
 
-from tfp_glow import _tensorflow, data  # noqa: F401
+from tfp_glow import _tensorflow, data, latents  # noqa: F401
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors import (
     ActNormBijector,
@@ -54,6 +54,7 @@ __all__ = [
     "dequantize",
     "glow_distribution",
     "initialize",
+    "latents",
     "load_openai_checkpoint",
     "quantize",
 ]
