@@ -1,4 +1,4 @@
-"""What the latents of a trained `GlowModel` are good for: see it, steer it, judge by it.
+"""What the latents of a trained `GlowModel` are good for.
 
 - From one image to another: `interpolate`, `interpolate_path`, `interpolate_grid`,
   `blend`.

@@ -288,7 +288,7 @@ def _batches(
 
 
 def _has_attribute(labels: np.ndarray, num_known: int) -> np.ndarray:
-    """Whether each image has each attribute, float64 `[B, A]`, A at least that known."""
+    """Whether each image has each attribute, float64 `[B, A]`, A not below the known."""
     if labels.ndim == 1 and labels.dtype == bool:
         labels = labels[:, np.newaxis]
     elif labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):

@@ -109,7 +109,8 @@ def blend(
     flat = weights.reshape(-1)
     mask = level_mask(model, levels)
     condition = _of_images(model, labels, context, [0, 1])
-    z_a, z_b = tf.unstack(model.encode(tf.stack([a, b]), **condition))
+    images = tf.stack([tf.convert_to_tensor(image) for image in (a, b)])
+    z_a, z_b = tf.unstack(model.encode(images, **condition))
     z = tf.where(mask > 0, _METHODS[method](z_a, z_b, flat), z_a)  # [N, H W C]
     # The labels' prior is that of the last level.
     nearest = (flat > 0.5) & bool(mask[-1] > 0)
@@ -288,7 +289,9 @@ def _of_images(
     if labels is not None:
         labels = tf.convert_to_tensor(labels)
         is_one = labels.shape.rank == 0
-        labels = tf.fill([len(indices)], labels) if is_one else tf.gather(labels, indices)
+        labels = (
+            tf.fill([len(indices)], labels) if is_one else tf.gather(labels, indices)
+        )
     if context is not None:
         context = tf.convert_to_tensor(context)
         if context.shape.rank > len(model.glow.context_shape or ()):

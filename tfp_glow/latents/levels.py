@@ -105,7 +105,7 @@ def resample_levels(
     truncation: float | None = None,
     seed: Seed | None = None,
 ) -> tf.Tensor:
-    """Latents with some levels drawn anew: the lower ones given the upper, for instance.
+    """Latents with some levels drawn anew, such as the lower ones given the upper.
 
     Args:
         model: The model.

@@ -70,9 +70,11 @@ def nearest_images(
         np.zeros([len(wanted), 0]),
     )
     if isinstance(images, np.ndarray):
-        images = (images[part] for part in slices(len(images), batch_size))
+        batches = (images[part] for part in slices(len(images), batch_size))
+    else:
+        batches = images
     count = 0
-    for batch in images:
+    for batch in batches:
         batch = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
         vectors = _vectors(encode(batch))
         indices = np.arange(count, count + len(batch))
