@@ -288,7 +288,7 @@ def _batches(
 
 
 def _has_attribute(labels: np.ndarray, num_known: int) -> np.ndarray:
-    """Whether each image has each attribute, float64 `[B, A]`, A not below the known."""
+    """Who has what, as 1 and 0, float64 `[B, A]`; classes may be more than known."""
     if labels.ndim == 1 and labels.dtype == bool:
         labels = labels[:, np.newaxis]
     elif labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
