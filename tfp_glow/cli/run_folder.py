@@ -55,6 +55,9 @@ _WRITTEN = (
     "samples.png",
     "training.png",
     "samples-*",
+    "interpolation-*",
+    "manipulation-*",
+    "attributes.*",
 )
 _REPLACED = ".replaced"
 _FOR_TRAINING = {"data_dir", "image_size", "limit", "seed", "num_noise_samples"}
