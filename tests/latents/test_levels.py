@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SIZES
 from scipy.stats import truncnorm
 
+from conftest import SIZES
 from tfp_glow.latents import resample_levels, sample_latents, split_levels
 
 

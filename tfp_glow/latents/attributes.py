@@ -129,18 +129,18 @@ class AttributeDirections:
             with np.load(file) as saved:
                 content = dict(saved)
             version = int(content.pop("format_version"))
+            if version == FORMAT_VERSION:
+                return cls(tuple(map(str, content.pop("names"))), **content)
         except FileNotFoundError:
             raise
         except Exception as error:  # NumPy and zipfile have many kinds.
             raise ValueError(
                 f"{file} holds no attribute directions, or is damaged: {error}."
             ) from error
-        if version != FORMAT_VERSION:
-            raise ValueError(
-                "This version of tfp_glow reads attribute directions of format "
-                f"{FORMAT_VERSION}. Received: format_version={version} in {file}."
-            )
-        return cls(tuple(map(str, content.pop("names"))), **content)
+        raise ValueError(
+            "This version of tfp_glow reads attribute directions of format "
+            f"{FORMAT_VERSION}. Received: format_version={version} in {file}."
+        )
 
     def _index(self, name: str) -> int:
         if name not in self.names:
