@@ -1,23 +1,11 @@
-"""Tiny models away from their initial weights, which no test changes."""
+"""Models that no test changes, and what they are asked to decode."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_models import perturbed
 
 import tfp_glow as tfg
-
-SIZES = (32, 16, 16)
-"""Latents of the levels of these models: after each squeeze half stays behind."""
-
-
-def perturbed(**arguments) -> tfg.GlowModel:
-    """A model of 8 x 8 grey images whose every part does something."""
-    tiny = {"num_levels": 3, "num_steps": 1, "hidden_channels": 4, "seed": 0}
-    model = tfg.GlowModel((8, 8, 1), **tiny | arguments)
-    rng = np.random.default_rng(1)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(scale=0.05, size=variable.shape))
-    return model
 
 
 @pytest.fixture(scope="session")

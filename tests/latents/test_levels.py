@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.stats import truncnorm
+from tiny_models import SIZES
 
-from conftest import SIZES
 from tfp_glow.latents import resample_levels, sample_latents, split_levels
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from tiny_models import perturbed
 
 from tfp_glow.latents import compressed_bits_per_dim, out_of_distribution_scores, roc
 
@@ -79,8 +80,6 @@ def test_compressed_size_of_fewer_bits(noise):
 
 
 def test_scores_of_a_model_of_fewer_bits(images):
-    from conftest import perturbed
-
     model = perturbed(num_bits=3, num_levels=1)
     found = out_of_distribution_scores(model, images[:4], typical_bits=0.0)
     difference = found["likelihood"] - found["complexity"]
