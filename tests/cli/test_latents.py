@@ -1,8 +1,10 @@
 """`tfp-glow interpolate`, `attributes` and `manipulate`."""
 
 import sys
+from functools import cache
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -38,14 +40,35 @@ def make_run(folder: Path, **arguments: object) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(tmp_path):
-    return make_run(tmp_path / "run")
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two runs, whose models are loaded, and so traced, once for all tests."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.models, "load_model", cache(keras.models.load_model))
+        yield {
+            "run": make_run(folder / "run"),
+            "conditional": make_run(folder / "conditional", num_classes=10),
+        }
 
 
 @pytest.fixture
-def conditional(tmp_path):
-    return make_run(tmp_path / "conditional", num_classes=10)
+def run(folders):
+    yield folders["run"]
+    clean(folders["run"])
+
+
+@pytest.fixture
+def conditional(folders):
+    yield folders["conditional"]
+    clean(folders["conditional"])
+
+
+def clean(folder: Path) -> None:
+    """Removes what commands have written."""
+    for file in folder.iterdir():
+        if file.name not in ("config.json", "model.keras"):
+            file.unlink()
 
 
 @pytest.fixture(scope="module")
