@@ -22,6 +22,7 @@ def test_pixels_in_one_pass_over_batches(images):
     queries = np.concatenate([images[5:7], 255 - images[:1]])
     for source in (
         images,
+        tf.constant(images),
         tf.data.Dataset.from_tensor_slices(images).batch(5),
         tf.data.Dataset.from_tensor_slices((images, labels)).batch(5),
     ):

@@ -45,7 +45,7 @@ def slerp(a: tf.Tensor, b: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
     w = tf.convert_to_tensor(weights, a.dtype)[..., tf.newaxis]
     unit_a, unit_b = (tf.math.l2_normalize(x, axis=-1) for x in (a, b))
-    # The arc cosine of a product of nearly equal vectors would lose half of the digits.
+    # An arc cosine would lose half of the digits where they point nearly opposite ways.
     chord = tf.norm(unit_a - unit_b, axis=-1, keepdims=True)
     diagonal = tf.norm(unit_a + unit_b, axis=-1, keepdims=True)
     omega = 2 * tf.atan2(chord, diagonal)

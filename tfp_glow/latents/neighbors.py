@@ -69,17 +69,19 @@ def nearest_images(
         np.zeros([len(wanted), 0], np.int64),
         np.zeros([len(wanted), 0]),
     )
-    if isinstance(images, np.ndarray):
-        batches = (images[part] for part in slices(len(images), batch_size))
-    else:
-        batches = images
+    if hasattr(images, "shape"):  # an array or a tensor, no batches
+        all_images = images
+        images = (all_images[part] for part in slices(len(all_images), batch_size))
     count = 0
-    for batch in batches:
+    for batch in images:
         batch = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
-        vectors = _vectors(encode(batch))
-        indices = np.arange(count, count + len(batch))
+        vectors = _vectors(encode(batch))  # [N, D]
         distances = [np.square(vectors - one).mean(axis=1) for one in wanted]
-        nearest = _nearest(nearest, batch, indices, np.sqrt(distances), num_neighbors)
+        distances = np.sqrt(distances)  # [B, N]
+        order = np.argsort(distances, axis=1, kind="stable")[:, :num_neighbors]
+        distances = np.take_along_axis(distances, order, axis=1)
+        new = Neighbors(batch[order], count + order, distances)
+        nearest = _nearest(nearest, new, num_neighbors)
         count += len(batch)
     if count < num_neighbors:
         raise ValueError(
@@ -94,22 +96,8 @@ def _vectors(values: Any) -> np.ndarray:
     return values.reshape(len(values), -1)
 
 
-def _nearest(
-    found: Neighbors,
-    batch: np.ndarray,
-    indices: np.ndarray,
-    distances: np.ndarray,
-    num_neighbors: int,
-) -> Neighbors:
-    """The nearest of those found before and of a batch."""
-    images = np.broadcast_to(batch, [len(distances), *batch.shape])
-    indices = np.broadcast_to(indices, distances.shape)
-    both = Neighbors(
-        *(
-            np.concatenate(pair, axis=1)
-            for pair in zip(found, (images, indices, distances), strict=True)
-        )
-    )
-    order = np.argsort(both.distances, axis=1, kind="stable")[:, :num_neighbors]
+def _nearest(found: Neighbors, new: Neighbors, num_neighbors: int) -> Neighbors:
+    both = [np.concatenate(pair, axis=1) for pair in zip(found, new, strict=True)]
+    order = np.argsort(both[-1], axis=1, kind="stable")[:, :num_neighbors]
     rows = np.arange(len(order))[:, np.newaxis]
     return Neighbors(*(part[rows, order] for part in both))
