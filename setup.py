@@ -42,8 +42,10 @@ BENCHMARKS = [
     "torch>=2.6,<3",
 ]
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
+VIDEO = ["av>=14,<19"]  # `tfp-glow interpolate --mp4`
 DEV = [
     *DATA,
+    *VIDEO,
     "build>=1.2.1,<2",
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
@@ -64,7 +66,13 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
     install_requires=CORE,
-    extras_require={"benchmarks": BENCHMARKS, "data": DATA, "dev": DEV, "ray": RAY},
+    extras_require={
+        "benchmarks": BENCHMARKS,
+        "data": DATA,
+        "dev": DEV,
+        "ray": RAY,
+        "video": VIDEO,
+    },
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",
     classifiers=[

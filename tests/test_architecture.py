@@ -71,7 +71,15 @@ PRIVATE = (
     "tensorflow_probability.python.",
     "tf_keras.",
 )
-OPTIONAL = ["gradio", "matplotlib", "ray", "skimage", "sklearn", "tensorflow_datasets"]
+OPTIONAL = [
+    "av",
+    "gradio",
+    "matplotlib",
+    "ray",
+    "skimage",
+    "sklearn",
+    "tensorflow_datasets",
+]
 MAX_LINES = 400
 
 each_file = pytest.mark.parametrize(

@@ -26,7 +26,7 @@ PACKAGE_FILES = {
 # Declared, yet imported by a dependency only: the Keras callback needs the one, TFDS
 # forgets to declare the other.
 INDIRECT = {"tensorboard", "importlib-resources"}
-LAZY = {"data", "demo", "ray", "serve"}  # the extras a user may leave out
+LAZY = {"data", "demo", "ray", "serve", "video"}  # the extras a user may leave out
 LARGE = {"ray"}  # without which `make test` skips what needs it
 
 
