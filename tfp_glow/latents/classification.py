@@ -29,7 +29,8 @@ def linear_probe(
     """A linear classifier of latents: logistic regression.
 
     The model may have seen many images without labels, and the classifier a few with
-    them.
+    them. Compare it with one of pixels: a flow keeps all that there is in an image, and
+    need not make classes easier to tell apart.
 
     Args:
         model: The model, without classes of its own.
