@@ -235,6 +235,34 @@ def test_attributes_of_another_split_lie_where_they_are_wanted(conditional, tmp_
     assert output.exists()
 
 
+def test_attributes_of_a_data_set_that_has_them(
+    run, conditional, digits, tmp_path, capsys
+):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    images, labels = digits
+    features = {"image": tfds.features.Image(shape=(8, 8, 1))}
+    features["attributes"] = {"even": np.bool_}
+    examples = [
+        {"image": image, "attributes": {"even": label % 2 == 0}}
+        for image, label in zip(images, labels, strict=True)
+    ]
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="faces",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"test": enumerate(examples)},
+        data_dir=str(tmp_path),
+    )
+    options = ["--dataset=faces", "--split=test", f"--data-dir={tmp_path}"]
+    assert main(["attributes", str(run), *options]) == 0
+    found = AttributeDirections.load(run / "attributes.npz")
+    assert found.names == ("even",)
+    expected = attribute_directions(load_run(run).model, images, labels % 2 == 0)
+    np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-5)
+    message = error(capsys, "attributes", conditional, *options)
+    assert "not among its attributes in faces" in message
+
+
 @pytest.fixture
 def listed(digits, tmp_path):
     """A table of pictures and two attributes of theirs."""

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _of_dataset(
     run: Run, arguments: argparse.Namespace
 ) -> tuple[list[str], Iterable[Batch]]:
-    """Names of the classes of a data set, and its batches."""
+    """Names of the attributes or classes of a data set, and its batches."""
     dataset = arguments.dataset or run.config["dataset"]
     if dataset is None:
         raise ValueError(
@@ -70,10 +70,15 @@ def _of_dataset(
         source["data_dir"] = arguments.data_dir
     info = data.describe(dataset, **source)
     check_same_shape(info, run.model)
-    examples = data.load(dataset, arguments.split, with_labels=True, **source)
+    has_attributes = bool(info.attribute_names)
+    if has_attributes:
+        _check_unconditional(run.model, dataset)
+    kind = "with_attributes" if has_attributes else "with_labels"
+    examples = data.load(dataset, arguments.split, **{kind: True}, **source)
     if arguments.limit is not None:
         examples = examples.take(arguments.limit)
-    names = info.class_names or map(str, range(info.num_classes))
+    names = info.attribute_names or info.class_names
+    names = names or map(str, range(info.num_classes))
     return list(names), examples.batch(_BATCH_SIZE).as_numpy_iterator()
 
 
@@ -81,11 +86,7 @@ def _of_table(
     run: Run, arguments: argparse.Namespace
 ) -> tuple[list[str], Iterable[Batch]]:
     """Names of the columns of a CSV file, and batches of its pictures."""
-    if run.model.glow.num_classes is not None:
-        raise ValueError(
-            "A class-conditional model needs the class of each picture, which a table "
-            f"of attributes does not have. Received: --csv {arguments.csv}."
-        )
+    _check_unconditional(run.model, arguments.csv)
     with arguments.csv.open(newline="", encoding="utf-8-sig") as opened:
         heading, *lines = [line for line in csv.reader(opened) if line] or [[]]
     lines = lines[: arguments.limit]
@@ -99,6 +100,14 @@ def _of_table(
     )
     batches = examples.map(lambda example: (example["image"], example["label"]))
     return heading[1:], batches.batch(_BATCH_SIZE).as_numpy_iterator()
+
+
+def _check_unconditional(model: GlowModel, source: object) -> None:
+    if model.glow.num_classes is not None:
+        raise ValueError(
+            "A class-conditional model needs the class of each picture, which is not "
+            f"among its attributes in {source}. Find those of a data set with labels."
+        )
 
 
 def _numbers(line: list[str], length: int, file: Path) -> list[float]:

@@ -40,7 +40,8 @@ def add_attributes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="data set whose classes are the attributes (default: that of the run)",
+        help="data set whose attributes, as of celeb_a, or else classes these are "
+        "(default: that of the run)",
     )
     parser.add_argument(
         "--split", default="train", help="split of the data set (default: %(default)s)"

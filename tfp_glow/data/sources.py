@@ -48,6 +48,8 @@ class DatasetInfo:
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
         class_names: Names of the labels; empty where they are numbers alone.
+        attribute_names: Names of what an image has or has not, such as "Smiling" of
+            "celeb_a".
         checksums: Of the names of each split's files, where the set is a folder: they
             differ as soon as a split is of other pictures.
     """
@@ -59,6 +61,7 @@ class DatasetInfo:
     num_examples: Mapping[str, int]
     note: str = ""
     class_names: tuple[str, ...] = ()
+    attribute_names: tuple[str, ...] = ()
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -72,8 +75,8 @@ class Source(Protocol):
         """Returns the images of a split, one by one, always in the same order.
 
         Shapes:
-            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has labels,
-            `label`, int32 `[]`.
+            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has them,
+            `label`, int32 `[]`, and `attributes`, bool `[A]`.
         """
 
 
