@@ -262,7 +262,7 @@ def roc_curves(curves: Mapping[str, tuple[float, np.ndarray, np.ndarray]]) -> Fi
         axes.plot(false_positives, true_positives, label=f"{name}: area {area:.3f}")
     axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
     axes.set_aspect("equal")
-    axes.legend(loc="lower right")
+    axes.legend()
     return figure
 
 

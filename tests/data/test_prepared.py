@@ -116,7 +116,7 @@ def test_set_without_labels(prepare):
 
 
 @pytest.mark.parametrize("image_size", [None, 8])
-def test_attributes_are_in_the_order_of_their_names(prepare, image_size):
+def test_attributes_are_in_the_order_of_the_names(prepare, image_size):
     examples = [
         {"image": e["image"], "attributes": {"Young": i < 3, "Beard": i % 2 == 0}}
         for i, e in enumerate(labelled(6, (10, 10, 3)))

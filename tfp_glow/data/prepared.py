@@ -253,6 +253,7 @@ def _attribute_names(
     if not isinstance(attributes, tfds.features.FeaturesDict):
         return ()
     is_boolean = [feature.np_dtype == np.bool_ for feature in attributes.values()]
+    # TFDS reads them in any order.
     return tuple(sorted(attributes)) if all(is_boolean) else ()
 
 
