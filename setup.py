@@ -53,9 +53,11 @@ SERVE = [  # `tfp-glow serve`
     "pydantic>=2.5,<3",
     "uvicorn>=0.36,<1",
 ]
+VIDEO = ["av>=14,<19"]  # `tfp-glow interpolate --mp4`
 DEV = [
     *DATA,
     *SERVE,
+    *VIDEO,
     "build>=1.2.1,<2",
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
@@ -83,6 +85,7 @@ setup(
         "hub": HUB,
         "ray": RAY,
         "serve": SERVE,
+        "video": VIDEO,
     },
     entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",

@@ -77,6 +77,7 @@ PRIVATE = (
     "tf_keras.",
 )
 OPTIONAL = [
+    "av",
     "fastapi",
     "gradio",
     "huggingface_hub",

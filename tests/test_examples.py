@@ -24,7 +24,7 @@ def test_readme_examples_run(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     model, images = names["model"], names["images"]
     np.testing.assert_array_equal(model.decode(names["latents"]), images[:8])
     assert (tmp_path / "digits.keras").stat().st_size > 10_000

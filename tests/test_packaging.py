@@ -26,7 +26,8 @@ PACKAGE_FILES = {
 # Declared, yet imported by a dependency only: the Keras callback needs the one, TFDS
 # forgets to declare the other.
 INDIRECT = {"tensorboard", "importlib-resources"}
-LAZY = {"data", "demo", "hub", "ray", "serve"}  # the extras a user may leave out
+# The extras that a user may leave out.
+LAZY = {"data", "demo", "hub", "ray", "serve", "video"}
 LARGE = {"hub", "ray"}  # without which `make test` skips or fakes what needs it
 OPTIONAL_PARTS = ("tfp_glow/serving/",)  # which are imported inside functions alone
 

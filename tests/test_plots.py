@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tfp_glow.plots import image_grid, sample_sheet, training_curves
+from tfp_glow.plots import (
+    image_grid,
+    image_strips,
+    latent_statistics,
+    reconstructions,
+    roc_curves,
+    sample_sheet,
+    training_curves,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,6 +85,72 @@ def test_training_curves_mark_the_best_epoch():
     np.testing.assert_array_equal(train[:, 1], history["bits_per_dim"])
     np.testing.assert_array_equal(validation[:, 1], history["val_bits_per_dim"])
     np.testing.assert_array_equal(best, [[2, 4.5]])
+
+
+def test_image_strips_show_rows_of_images_with_captions(images):
+    figure = image_strips({"up": images[:3], "down": images[2::-1]}, ["a", "b", "c"])
+    up, down = figure.axes
+    assert [axes.get_title("left") for axes in figure.axes] == ["up", "down"]
+    for axes, first, last in ((up, 0, 2), (down, 2, 0)):
+        tiles = axes.images[0].get_array()
+        assert tiles.shape == (6 + 2, 3 * 5 + 1, 3)
+        np.testing.assert_array_equal(tiles[1:7, 1:5], images[first])
+        np.testing.assert_array_equal(tiles[1:7, 11:15], images[last])
+    assert not up.get_xticklabels()
+    captions = {
+        text.get_text(): text.get_position()[0] for text in down.get_xticklabels()
+    }
+    assert captions == {"a": 2.5, "b": 7.5, "c": 12.5}  # in the middle of each
+    assert picture(figure).std() > 10
+
+
+def test_image_strips_need_a_caption_for_each_image(images):
+    with pytest.raises(ValueError, match="locations .3."):
+        image_strips({"up": images[:3]}, ["a", "b"])
+
+
+def test_reconstructions_show_what_differs(images):
+    images[1, 2, 3] = [10, 200, 50]
+    decoded = images.copy()
+    decoded[1, 2, 3] = [15, 190, 50]
+    expected = np.zeros(images.shape)
+    expected[1, 2, 3] = [5, 10, 0]
+    figure = reconstructions(images, decoded)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["Images", "Decoded", "Differences, up to 10"]
+    shown = [axes.images[0].get_array()[1:7, 6:10] for axes in figure.axes]
+    np.testing.assert_array_equal(shown, [images[1], decoded[1], expected[1]])
+    with pytest.raises(ValueError, match="as many images decoded"):
+        reconstructions(images, decoded[:2])
+
+
+def test_latent_statistics_are_densities_of_each_level():
+    rng = np.random.default_rng(0)
+    levels = [rng.normal(size=[500, 40]), rng.normal(1.0, 4.0, size=[500, 8])]
+    figure = latent_statistics(levels)
+    titles = [axes.get_title() for axes in figure.axes]
+    means = [z.mean() for z in levels], [z.std() for z in levels]
+    assert titles == [
+        f"Level {i}: mean {mean:.2f}, deviation {deviation:.2f}"
+        for i, (mean, deviation) in enumerate(zip(*means, strict=True))
+    ]
+    for axes, z in zip(figure.axes, levels, strict=True):
+        heights, edges, _ = axes.patches[0].get_data()
+        # What lies outside the axis is missing from the sum, and nothing else is.
+        inside = np.mean(np.abs(z) < 5)
+        assert np.sum(heights * np.diff(edges)) == pytest.approx(inside)
+        x, density = axes.lines[0].get_data()
+        np.testing.assert_allclose(density[100], 1 / np.sqrt(2 * np.pi))
+        assert np.sum(density) * (x[1] - x[0]) == pytest.approx(1, abs=1e-5)
+    assert inside < 0.9
+
+
+def test_roc_curves_name_their_areas():
+    curve = (0.875, np.array([0.0, 0.5, 1.0]), np.array([0.5, 1.0, 1.0]))
+    axes = roc_curves({"likelihood": curve}).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata().T, curve[1:])
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["likelihood: area 0.875", "chance"]
 
 
 @pytest.mark.parametrize(

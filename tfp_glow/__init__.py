@@ -4,7 +4,7 @@ from tfp_glow._start import is_server
 from tfp_glow.version import __version__
 
 if not is_server():
-    from tfp_glow import _tensorflow, data  # noqa: F401
+    from tfp_glow import _tensorflow, data, latents  # noqa: F401
     from tfp_glow.adamax import Adamax
     from tfp_glow.bijectors import (
         ActNormBijector,
@@ -57,6 +57,7 @@ __all__ = [
     "dequantize",
     "glow_distribution",
     "initialize",
+    "latents",
     "load_openai_checkpoint",
     "quantize",
 ]

@@ -12,7 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["image_grid", "sample_sheet", "tile", "training_curves"]
+__all__ = [
+    "image_grid",
+    "image_strips",
+    "latent_statistics",
+    "reconstructions",
+    "roc_curves",
+    "sample_sheet",
+    "tile",
+    "training_curves",
+]
 
 _DPI = 100
 _TARGET_PIXELS = 800
@@ -118,6 +127,141 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def image_strips(
+    rows: Mapping[str, np.ndarray], captions: Sequence[str] = ()
+) -> Figure:
+    """Images in rows, such as those that lead from one to another.
+
+    Args:
+        rows: The images of each row, `uint8` `[N, H, W, C]`, by what stands above it.
+        captions: What stands below each column; nothing when not given.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If shapes or types are other than `image_grid` takes, or there are
+            not as many captions as images in each row.
+
+    Example:
+        >>> images = np.zeros([3, 8, 8, 1], np.uint8)
+        >>> figure = image_strips({"bright": images, "dark": images}, ["-1", "0", "1"])
+        >>> [axes.get_title("left") for axes in figure.axes]
+        ['bright', 'dark']
+    """
+    num_columns = max(len(images) for images in rows.values())
+    figure = Figure(
+        figsize=(max(4.0, 0.9 * num_columns), 1.25 * len(rows) + 0.25),
+        dpi=_DPI,
+        layout="constrained",
+    )
+    for i, (name, images) in enumerate(rows.items()):
+        axes = figure.add_subplot(len(rows), 1, i + 1)
+        axes.set_title(name, loc="left", fontsize="small")
+        axes.imshow(tile(images, len(images)), interpolation="nearest")
+        axes.set_frame_on(False)
+        is_last = i == len(rows) - 1
+        centers = (np.arange(len(images)) + 0.5) * (np.shape(images)[2] + 1)
+        axes.set_xticks(centers if captions and is_last else [])
+        if captions and is_last:
+            axes.set_xticklabels(captions)
+        axes.set_yticks([])
+        axes.tick_params(length=0)
+    return figure
+
+
+def reconstructions(images: np.ndarray, decoded: np.ndarray) -> Figure:
+    """Images, what comes back of their latents, and the difference.
+
+    Args:
+        images: `uint8` `[N, H, W, C]`.
+        decoded: What `model.decode(model.encode(images))` returned. With fewer than 8
+            bits the low ones are gone.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If shapes differ, or are other than `image_grid` takes.
+
+    Example:
+        >>> images = np.full([3, 8, 8, 1], 200, np.uint8)
+        >>> figure = reconstructions(images, images - 5)
+        >>> figure.axes[2].get_title("left")
+        'Differences, up to 5'
+    """
+    images, decoded = np.asarray(images), np.asarray(decoded)
+    if images.shape != decoded.shape:
+        raise ValueError(
+            "There must be as many images decoded. Received: shapes "
+            f"{images.shape} and {decoded.shape}."
+        )
+    differences = np.abs(images.astype(int) - decoded).astype(np.uint8)
+    return image_strips(
+        {
+            "Images": images,
+            "Decoded": decoded,
+            f"Differences, up to {differences.max(initial=0)}": differences,
+        }
+    )
+
+
+def latent_statistics(levels: Sequence[np.ndarray]) -> Figure:
+    """How the latents of each level are distributed, beside the standard normal.
+
+    Args:
+        levels: Latents of each level, the finest first, as
+            `tfp_glow.latents.split_levels` gives them, `[N, n]`.
+
+    Returns:
+        The figure, with the mean and the standard deviation of each level.
+
+    Example:
+        >>> levels = np.random.default_rng(0).normal(0.0, 2.0, [2, 1000, 50])
+        >>> figure = latent_statistics(levels)
+        >>> figure.axes[1].get_title()
+        'Level 1: mean -0.01, deviation 2.00'
+    """
+    figure = Figure(figsize=(4 * len(levels), 3.2), dpi=_DPI, layout="constrained")
+    x = np.linspace(-5.0, 5.0, 201)
+    density = np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
+    for i, z in enumerate(levels):
+        z = np.asarray(z, np.float64).ravel()
+        title = f"Level {i}: mean {z.mean():.2f}, deviation {z.std():.2f}"
+        axes = figure.add_subplot(1, len(levels), i + 1, title=title, xlabel="latent")
+        heights, edges = np.histogram(z, bins=100, range=(-5.0, 5.0))
+        heights = heights / (len(z) * np.diff(edges))  # of those outside too
+        axes.stairs(heights, edges, fill=True, alpha=0.5, label="latents")
+        axes.plot(x, density, "black", label="standard normal")
+    figure.axes[0].legend()
+    return figure
+
+
+def roc_curves(curves: Mapping[str, tuple[float, np.ndarray, np.ndarray]]) -> Figure:
+    """How well scores tell strange images from others.
+
+    Args:
+        curves: What `tfp_glow.latents.roc` returned, by the name of the score.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> curve = (0.5, np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+        >>> figure = roc_curves({"likelihood": curve})
+        >>> figure.axes[0].get_legend().get_texts()[0].get_text()
+        'likelihood: area 0.500'
+    """
+    figure = Figure(figsize=(4.5, 4.5), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot(xlabel="false positives", ylabel="true positives")
+    for name, (area, false_positives, true_positives) in curves.items():
+        axes.plot(false_positives, true_positives, label=f"{name}: area {area:.3f}")
+    axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
+    axes.set_aspect("equal")
     axes.legend()
     return figure
 

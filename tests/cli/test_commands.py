@@ -351,12 +351,14 @@ def test_run_folder_is_not_replaced_unasked(run, capsys):
 
 
 def test_overwrite_replaces_a_run(run):
-    (run / "samples-t0.7-seed0.png").write_bytes(b"of the old model")
+    old = ["samples-t0.7-seed0.png", "interpolation-0-1.gif", "manipulation-0-1.png"]
+    for name in [*old, "attributes.npz"]:
+        (run / name).write_bytes(b"of the old model")
     train = ["train", "--dataset=digits", f"--output={run}", *TINY, "--overwrite"]
     assert main([*train, "--epochs=1", "--seed=7"]) == 0
     assert read_json(run / "config.json")["seed"] == 7
     assert read_json(run / "metrics.json")["num_epochs"] == 1
-    assert not (run / "samples-t0.7-seed0.png").exists()
+    assert not [name for name in [*old, "attributes.npz"] if (run / name).exists()]
     assert not (run / ".replaced").exists()
 
 

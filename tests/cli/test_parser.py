@@ -18,6 +18,9 @@ COMMANDS = [
     "export",
     "serve",
     "check",
+    "interpolate",
+    "attributes",
+    "manipulate",
     "import-openai",
     "presets",
 ]
@@ -150,9 +153,19 @@ def test_output_that_holds_something_else(capsys, tmp_path):
     assert (tmp_path / "letter.txt").read_text() == "Dear"
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sample", "export", "check"])
-def test_no_run_folder(capsys, tmp_path, command):
-    rest = [str(tmp_path / "exported")] if command == "export" else []
+@pytest.mark.parametrize(
+    ("command", "rest"),
+    [
+        ("evaluate", []),
+        ("sample", []),
+        ("export", ["exported"]),
+        ("check", []),
+        ("interpolate", ["0", "1"]),
+        ("attributes", []),
+        ("manipulate", ["0", "--attribute=round"]),
+    ],
+)
+def test_no_run_folder(capsys, tmp_path, command, rest):
     assert error(capsys, command, str(tmp_path), *rest) == (
         f"tfp-glow: error: {tmp_path} is no run folder: it has no config.json. "
         f"`tfp-glow train --output {tmp_path}` makes one, or "

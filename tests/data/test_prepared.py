@@ -115,6 +115,44 @@ def test_set_without_labels(prepare):
         data.load("own", "test", data_dir=directory, with_labels=True)
 
 
+@pytest.mark.parametrize("image_size", [None, 8])
+def test_attributes_are_in_the_order_of_the_names(prepare, image_size):
+    examples = [
+        {"image": e["image"], "attributes": {"Young": i < 3, "Beard": i % 2 == 0}}
+        for i, e in enumerate(labelled(6, (10, 10, 3)))
+    ]
+    features = {
+        "image": tfds.features.Image(shape=(10, 10, 3)),
+        "attributes": dict.fromkeys(["Young", "Beard"], np.bool_),
+    }
+    source = {"image_size": image_size}
+    source["data_dir"] = prepare("own", features, test=examples)
+    assert data.describe("own", **source).attribute_names == ("Beard", "Young")
+    images, attributes = next(
+        iter(data.load("own", "test", batch_size=6, with_attributes=True, **source))
+    )
+    plain, _ = data.load_arrays("own", "test", **source)
+    np.testing.assert_array_equal(images, plain)
+    if image_size is None:
+        originals = {e["image"].tobytes(): e["attributes"] for e in examples}
+        found = [originals[image[3:13, 3:13].tobytes()] for image in plain]
+        expected = [[has["Beard"], has["Young"]] for has in found]
+        np.testing.assert_array_equal(attributes, expected)
+    np.testing.assert_array_equal(np.sum(attributes, axis=0), [3, 3])
+    assert attributes.dtype == tf.bool
+    with pytest.raises(ValueError, match="without `with_labels`"):
+        data.load("own", "test", with_labels=True, with_attributes=True, **source)
+
+
+def test_attributes_that_are_no_dictionary_of_booleans_are_none(prepare):
+    examples = [e | {"attributes": {"age": 3}} for e in labelled(4)]
+    features = {"image": IMAGE, "label": LABEL, "attributes": {"age": np.int64}}
+    directory = prepare("own", features, test=examples)
+    assert data.describe("own", data_dir=directory).attribute_names == ()
+    with pytest.raises(ValueError, match="dictionary of booleans"):
+        data.load("own", "test", data_dir=directory, with_attributes=True)
+
+
 def test_images_that_differ_in_size_need_one(prepare):
     features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": LABEL}
     # Each of one colour, which says its label.

@@ -154,6 +154,12 @@ class MultiScaleChain(OnePass):
         return self._level_shapes
 
     @property
+    def latent_sizes(self) -> tuple[int, ...]:
+        """How many numbers of the latent each level gives: of the last one all."""
+        *finer, top = (prod(shape) for shape in self._level_shapes)
+        return (*(size // 2 for size in finer), top)
+
+    @property
     def parts(self) -> list[tfb.Bijector]:
         """Levels and priors, the part nearest the image first."""
         return [part for parts in self._parts() for part in parts]
@@ -194,7 +200,7 @@ class MultiScaleChain(OnePass):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(z, [prod(self._event_shape)], self.name)
         minus_log_det = tf.zeros([], z.dtype)
-        *finished, top = tf.split(z, self._part_sizes(), axis=-1)
+        *finished, top = tf.split(z, self.latent_sizes, axis=-1)
         x = _unflatten(top, self._level_shapes[-1])
         for i, parts in reversed(list(enumerate(self._parts()))):
             if i < len(finished):
@@ -217,15 +223,10 @@ class MultiScaleChain(OnePass):
         Returns:
             `[..., h, w, c]`, the last of `level_shapes`.
         """
-        top = _unflatten(z[..., -self._part_sizes()[-1] :], self._level_shapes[-1])
+        top = _unflatten(z[..., -self.latent_sizes[-1] :], self._level_shapes[-1])
         if self.top_prior is None:
             return top
         return self.top_prior.forward(top, **kwargs.get(self.top_prior.name, {}))
-
-    def _part_sizes(self) -> list[int]:
-        """Numbers that each level contributes to the latent."""
-        *finer, top = (prod(shape) for shape in self._level_shapes)
-        return [size // 2 for size in finer] + [top]
 
     def _initialize(
         self, x: tf.Tensor, *, only_new: bool, **kwargs: dict[str, object]

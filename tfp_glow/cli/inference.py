@@ -23,6 +23,7 @@ __all__ = [
     "held_out_split",
     "load_held_out",
     "measure",
+    "source_of",
 ]
 
 _BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
@@ -70,7 +71,7 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
         raise ValueError(
             f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
         )
-    source = _source(run, dataset)
+    source = source_of(run, dataset)
     if arguments.data_dir is not None:
         source["data_dir"] = arguments.data_dir
     info = data.describe(dataset, **source)
@@ -88,8 +89,16 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
     return HeldOut(dataset, split, info.note, images, labels)
 
 
-def _source(run: Run, dataset: str) -> dict[str, Any]:
-    """How images of a data set become images as those that a run was trained on."""
+def source_of(run: Run, dataset: str) -> dict[str, Any]:
+    """How images of a data set become images as those that a run was trained on.
+
+    Args:
+        run: The run.
+        dataset: Name of the data set.
+
+    Returns:
+        Arguments of `tfp_glow.data.load` and `load_arrays`.
+    """
     source = {name: run.config.get(name) for name in ("data_dir", "image_size")}
     if not data.is_resizable(dataset):
         return source | {"image_size": None}

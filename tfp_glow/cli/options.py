@@ -3,13 +3,17 @@
 import argparse
 import math
 import re
+from pathlib import Path
 
 __all__ = [
     "EXPORT_PRECISIONS",
     "PRECISIONS",
     "add_data_dir",
+    "add_held_out",
     "add_limit",
     "add_num_noise_samples",
+    "add_output",
+    "add_run",
     "add_seed",
     "model_name",
     "positive_integer",
@@ -18,6 +22,33 @@ __all__ = [
 
 PRECISIONS = ["float32", "float64", "mixed_bfloat16"]
 EXPORT_PRECISIONS = ["float32", "bfloat16"]
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Adds the run folder."""
+    parser.add_argument(
+        "run_folder",
+        type=Path,
+        metavar="RUN",
+        help="what `train --output` or `import-openai` wrote",
+    )
+
+
+def add_held_out(parser: argparse.ArgumentParser) -> None:
+    """Adds which images there are besides those of training."""
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="data set (default: that of the run)"
+    )
+    parser.add_argument("--split", help="split of the data set (default: test)")
+    add_data_dir(parser)
+
+
+def add_output(parser: argparse.ArgumentParser, help: str) -> None:
+    """Adds where a command writes, and whether it may replace what is there."""
+    parser.add_argument("--output", type=Path, metavar="PATH", help=help)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the files of --output"
+    )
 
 
 def add_num_noise_samples(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from tfp_glow._suggest import suggestion
+from tfp_glow.cli.latent_options import (
+    add_attributes,
+    add_interpolate,
+    add_manipulate,
+)
 from tfp_glow.cli.options import (
     EXPORT_PRECISIONS,
     PRECISIONS,
     add_data_dir,
+    add_held_out,
     add_limit,
     add_num_noise_samples,
+    add_output,
+    add_run,
     add_seed,
     model_name,
     positive_integer,
@@ -28,6 +36,7 @@ examples:
   tfp-glow train --dataset digits --output runs/digits
   tfp-glow evaluate runs/digits
   tfp-glow sample runs/digits --temperature 0.8
+  tfp-glow interpolate runs/digits 0 1 --gif
   tfp-glow check runs/digits
   tfp-glow export runs/digits exported
   tfp-glow serve exported --port 8501
@@ -103,8 +112,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_train(add("train", "train a model on a data set into a run folder"))
 
     evaluate = add("evaluate", "measure bits/dim of a run on held-out images")
-    _add_run(evaluate)
-    _add_held_out(evaluate)
+    add_run(evaluate)
+    add_held_out(evaluate)
     add_num_noise_samples(evaluate)
     add_limit(evaluate, "measure on the first N images only")
     evaluate.add_argument(
@@ -116,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
     sample = add("sample", "draw new images from a run, as a PNG and a .npy file")
-    _add_run(sample)
+    add_run(sample)
     sample.add_argument(
         "--num-samples",
         type=positive_integer,
@@ -138,18 +147,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="class, by its name or number, for a class-conditional run",
     )
     add_seed(sample, "of the images")
-    sample.add_argument(
-        "--output",
-        type=Path,
-        metavar="PATH",
-        help="the PNG file; the .npy file lies beside it (default: in the run folder)",
-    )
-    sample.add_argument(
-        "--overwrite", action="store_true", help="replace the files of --output"
+    add_output(
+        sample,
+        "the PNG file; the .npy file lies beside it (default: in the run folder)",
     )
 
     export = add("export", "write a SavedModel that plain TensorFlow loads and serves")
-    _add_run(export)
+    add_run(export)
     export.add_argument(
         "directory",
         type=Path,
@@ -176,8 +180,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_serve(add("serve", "serve exported models over HTTP and gRPC"))
 
     check = add("check", "tell whether a run can be inverted, part by part")
-    _add_run(check)
-    _add_held_out(check)
+    add_run(check)
+    add_held_out(check)
     check.add_argument(
         "--limit",
         type=positive_integer,
@@ -194,6 +198,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_seed(check, "of the samples")
     check.add_argument("--json", action="store_true", help="print JSON")
+
+    add_interpolate(add("interpolate", "go from one picture to another"))
+    add_attributes(add("attributes", "find the directions of attributes in latents"))
+    add_manipulate(add("manipulate", "give a picture more or less of an attribute"))
 
     openai = add("import-openai", "make a run of a checkpoint of openai/glow")
     openai.add_argument(
@@ -238,20 +246,3 @@ def make_parser() -> argparse.ArgumentParser:
 
     add("presets", "list the models that `train --preset` knows")
     return parser
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "run_folder",
-        type=Path,
-        metavar="RUN",
-        help="what `train --output` or `import-openai` wrote",
-    )
-
-
-def _add_held_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="data set (default: that of the run)"
-    )
-    parser.add_argument("--split", help="split of the data set (default: test)")
-    add_data_dir(parser)

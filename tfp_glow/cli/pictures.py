@@ -1,6 +1,5 @@
 """What TensorBoard shows of a training besides numbers: samples, reconstructions."""
 
-from math import prod
 from pathlib import Path
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow.callbacks import averaged_weights
+from tfp_glow.latents import split_levels
 from tfp_glow.plots import tile
 
 __all__ = ["Pictures"]
@@ -53,7 +53,7 @@ class Pictures(keras.callbacks.Callback):
             latents = model.encode(self._images, self._labels)
             decoded = model.decode(latents, self._labels)
         moments = {}
-        for i, z in enumerate(tf.split(latents, _level_sizes(model), axis=-1)):
+        for i, z in enumerate(split_levels(model, latents)):
             moments[f"latent_mean_{i}"] = float(tf.reduce_mean(z))
             moments[f"latent_variance_{i}"] = float(tf.math.reduce_variance(z))
         if logs is not None:
@@ -69,9 +69,3 @@ class Pictures(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Closes the file."""
         self._writer.close()
-
-
-def _level_sizes(model: keras.Model) -> list[int]:
-    """How many latents each level gives: half of what it puts out, but the last all."""
-    *split, top = [prod(shape) for shape in model.glow.chain.level_shapes]
-    return [*(size // 2 for size in split), top]

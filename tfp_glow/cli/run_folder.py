@@ -56,6 +56,9 @@ _WRITTEN = (
     "samples.png",
     "training.png",
     "samples-*",
+    "interpolation-*",
+    "manipulation-*",
+    "attributes.*",
 )
 _REPLACED = ".replaced"
 _FOR_TRAINING = {"data_dir", "image_size", "limit", "seed", "num_noise_samples"}

@@ -5,6 +5,7 @@ import argparse
 import numpy as np
 
 from tfp_glow.cli.inference import draw, find_label
+from tfp_glow.cli.output import output_files
 from tfp_glow.cli.run_folder import load_run
 from tfp_glow.plots import image_grid
 
@@ -37,18 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     of_label = "" if label is None else f"label{label}-"
     name = f"samples-{of_label}t{arguments.temperature:g}-seed{arguments.seed}.png"
-    grid = arguments.output or trained.path / name
-    if grid.suffix.lower() != ".png":
-        grid = grid.with_name(f"{grid.name}.png")
-    array = grid.with_suffix(".npy")
-    if arguments.output and not arguments.overwrite:
-        for file in (grid, array):
-            if file.exists():
-                raise FileExistsError(
-                    f"{file} is there already. Name another file with --output, or "
-                    "replace it with --overwrite."
-                )
-    grid.parent.mkdir(parents=True, exist_ok=True)
+    grid, array = output_files(arguments, trained.path / name, [".npy"])
     image_grid(images[:_MAX_SHOWN]).savefig(grid)
     np.save(array, images)
     print(grid)

@@ -81,6 +81,7 @@ def load(
     shuffle: bool = False,
     seed: int | tf.Tensor = 0,
     with_labels: bool = False,
+    with_attributes: bool = False,
     data_dir: str | None = None,
     image_size: int | None = None,
     crop: str = "center",
@@ -101,6 +102,8 @@ def load(
         seed: Seed of shuffling and of random crops. The same seed gives the same
             epochs, under the same `tf.random.set_seed`.
         with_labels: Whether to give pairs of images and labels.
+        with_attributes: Whether to give pairs of images and what they have or have not,
+            in the order of `describe(name).attribute_names`.
         data_dir: Directory of prepared TFDS data sets; by default that of TFDS.
         image_size: Side of the squares to which a folder's pictures, or the images of a
             TFDS set, are cut and resized; their own size when not given.
@@ -110,7 +113,7 @@ def load(
 
     Shapes:
         Elements: images uint8 `[B, H, W, C]`, or a pair of these and labels int32
-        `[B]`. Without `batch_size`, `[H, W, C]` and `[]`.
+        `[B]`, or attributes bool `[B, A]`. Without `batch_size`, all without B.
 
     Raises:
         FileNotFoundError: If the set is not prepared and cannot be downloaded.
@@ -127,6 +130,12 @@ def load(
     _check_count("batch_size", batch_size)
     source = _source(name, data_dir, image_size, crop, seed)
     examples = source.examples(split)
+    if with_attributes and (with_labels or "attributes" not in examples.element_spec):
+        raise ValueError(
+            "`with_attributes` is for a TFDS set that has a dictionary of booleans "
+            '"attributes", as "celeb_a" has, and without `with_labels`. Received: '
+            f"name={name!r}, with_labels={with_labels}."
+        )
     if with_labels and "label" not in examples.element_spec:
         raise ValueError(
             f"{name!r} has no class labels. Use `with_labels=False`, or a data set "
@@ -136,9 +145,10 @@ def load(
         info = source.info()
         size = min(info.num_examples[split], num_shuffled(info.event_shape))
         examples = examples.shuffle(size, seed, reshuffle_each_iteration=True)
+    key = "label" if with_labels else "attributes" if with_attributes else None
     dataset = examples.map(
-        (lambda example: (example["image"], example["label"]))
-        if with_labels
+        (lambda example: (example["image"], example[key]))
+        if key
         else (lambda example: example["image"])
     )
     if batch_size is not None:

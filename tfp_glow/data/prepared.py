@@ -112,6 +112,7 @@ class PreparedDataset:
             ) from None
         self._name = name
         self._image_shape, self._class_names = _check_features(self._builder, tfds)
+        self._attribute_names = _attribute_names(self._builder, tfds)
         self._image_size = _square_size(self._builder, self._image_shape, image_size)
         if self._image_size is None:
             self._event_shape = padded_shape(self._image_shape)
@@ -144,6 +145,7 @@ class PreparedDataset:
             num_bits=8,
             num_classes=len(self._class_names) or None,
             class_names=() if self._class_names == numbers else self._class_names,
+            attribute_names=self._attribute_names,
             num_examples={
                 split: self._builder.info.splits[part].num_examples
                 for split, part in self._slices.items()
@@ -158,8 +160,8 @@ class PreparedDataset:
         """Returns the images of a split, one by one, always in the same order.
 
         Shapes:
-            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has labels,
-            `label`, int32 `[]`.
+            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has them,
+            `label`, int32 `[]`, and `attributes`, bool `[A]`.
 
         Raises:
             ValueError: If there is no such split.
@@ -174,10 +176,8 @@ class PreparedDataset:
             return self._squares(split)
 
         def finish(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            finished = {"image": pad(example["image"], self._image_shape)}  # [H, W, C]
-            if self._class_names:
-                finished["label"] = tf.cast(example["label"], tf.int32)
-            return finished
+            image = pad(example["image"], self._image_shape)  # [H, W, C]
+            return {"image": image} | self._labels(example)
 
         return self._builder.as_dataset(split=self._slices[split]).map(
             finish, num_parallel_calls=tf.data.AUTOTUNE
@@ -188,10 +188,7 @@ class PreparedDataset:
         tfds = require("tensorflow_datasets", f"The data set {self._name!r}")
 
         def rename(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            renamed = {"encoded": example["image"]}
-            if self._class_names:
-                renamed["label"] = tf.cast(example["label"], tf.int32)
-            return renamed
+            return {"encoded": example["image"]} | self._labels(example)
 
         encoded = self._builder.as_dataset(
             split=self._slices[split],
@@ -203,6 +200,16 @@ class PreparedDataset:
             crop=self._crop,
             seed=self._seed if split == "train" else None,
         )
+
+    def _labels(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What an example has besides its image."""
+        labels = {}
+        if self._class_names:
+            labels["label"] = tf.cast(example["label"], tf.int32)
+        if self._attribute_names:
+            values = [example["attributes"][name] for name in self._attribute_names]
+            labels["attributes"] = tf.stack(values)
+        return labels
 
     def _missing_images(self) -> list[str]:
         """Returns the sentence to say beside figures when images are missing."""
@@ -238,6 +245,19 @@ def _check_features(
     is_label = isinstance(label, tfds.features.ClassLabel)
     has_classes = is_label and label.num_classes is not None
     return image.shape, tuple(label.names) if has_classes else ()
+
+
+def _attribute_names(
+    builder: "tfds.core.DatasetBuilder", tfds: "tfds"
+) -> tuple[str, ...]:
+    """Names of what is true or false of each image, as `celeb_a` has them."""
+    features = builder.info.features
+    attributes = features["attributes"] if "attributes" in features else None
+    if not isinstance(attributes, tfds.features.FeaturesDict):
+        return ()
+    is_boolean = [feature.np_dtype == np.bool_ for feature in attributes.values()]
+    # TFDS reads them in any order.
+    return tuple(sorted(attributes)) if all(is_boolean) else ()
 
 
 def _square_size(

@@ -48,6 +48,8 @@ class DatasetInfo:
         num_examples: Number of images of each split that there is.
         note: What to say beside a figure: padding, missing images, shared content.
         class_names: Names of the labels; empty where they are numbers alone.
+        attribute_names: Names of what an image has or has not, such as "Smiling" of
+            "celeb_a".
         homepage: Address of a page about the set; empty where there is none.
         licence: Of the images, where that is known.
         citation: What to cite, where that is known.
@@ -62,6 +64,7 @@ class DatasetInfo:
     num_examples: Mapping[str, int]
     note: str = ""
     class_names: tuple[str, ...] = ()
+    attribute_names: tuple[str, ...] = ()
     homepage: str = ""
     licence: str = ""
     citation: str = ""
@@ -78,8 +81,8 @@ class Source(Protocol):
         """Returns the images of a split, one by one, always in the same order.
 
         Shapes:
-            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has labels,
-            `label`, int32 `[]`.
+            Dictionaries of `image`, uint8 `[H, W, C]`, and, where the set has them,
+            `label`, int32 `[]`, and `attributes`, bool `[A]`.
         """
 
 

@@ -1,0 +1,158 @@
+"""`tfp-glow attributes`: the directions of attributes in a run's latent space."""
+
+import argparse
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tfp_glow import data
+from tfp_glow.cli.inference import check_same_shape, source_of
+from tfp_glow.cli.output import output_files
+from tfp_glow.cli.picture_input import read_pictures
+from tfp_glow.cli.report import table
+from tfp_glow.cli.run_folder import Run, load_run
+from tfp_glow.glow_model import GlowModel
+from tfp_glow.latents import AttributeDirections, attribute_directions, manipulate
+from tfp_glow.plots import image_strips
+
+__all__ = ["run"]
+
+_BATCH_SIZE = 128
+_ALPHAS = np.linspace(-1.0, 1.0, 9)
+_MAX_SHOWN = 40  # in the PNG file; all are in the other
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Finds the directions, shows them on one image and prints where they are.
+
+    Args:
+        arguments: The options of the command.
+
+    Raises:
+        FileExistsError: If a file named by `--output` is there.
+        FileNotFoundError: If there is no run, or its data set is gone.
+        ValueError: If there are no labels or no such split, or a file is damaged.
+    """
+    trained = load_run(arguments.run_folder)
+    shown, file = output_files(arguments, trained.path / "attributes.png", [".npz"])
+    if arguments.csv is None:
+        names, batches = _of_dataset(trained, arguments)
+    else:
+        names, batches = _of_table(trained, arguments)
+    kept: list[Batch] = []
+    directions = attribute_directions(
+        trained.model, _keeping_the_first(batches, kept), names=names
+    )
+    directions.save(file)
+    (images, labels), *_ = kept
+    label = None if trained.model.glow.num_classes is None else int(labels[0])
+    rows = _rows(trained.model, images[0], label, directions)
+    image_strips(rows, [f"{alpha:g}" for alpha in _ALPHAS]).savefig(shown)
+    print(_report(directions))
+    print(f"\n{shown}\n{file}")
+
+
+def _of_dataset(
+    run: Run, arguments: argparse.Namespace
+) -> tuple[list[str], Iterable[Batch]]:
+    """Names of the attributes or classes of a data set, and its batches."""
+    dataset = arguments.dataset or run.config["dataset"]
+    if dataset is None:
+        raise ValueError(
+            f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
+        )
+    source = source_of(run, dataset)
+    if arguments.data_dir is not None:
+        source["data_dir"] = arguments.data_dir
+    info = data.describe(dataset, **source)
+    check_same_shape(info, run.model)
+    has_attributes = bool(info.attribute_names)
+    if has_attributes:
+        _check_unconditional(run.model, dataset)
+    kind = "with_attributes" if has_attributes else "with_labels"
+    examples = data.load(dataset, arguments.split, **{kind: True}, **source)
+    if arguments.limit is not None:
+        examples = examples.take(arguments.limit)
+    names = info.attribute_names or info.class_names
+    names = names or map(str, range(info.num_classes))
+    return list(names), examples.batch(_BATCH_SIZE).as_numpy_iterator()
+
+
+def _of_table(
+    run: Run, arguments: argparse.Namespace
+) -> tuple[list[str], Iterable[Batch]]:
+    """Names of the columns of a CSV file, and batches of its pictures."""
+    _check_unconditional(run.model, arguments.csv)
+    with arguments.csv.open(newline="", encoding="utf-8-sig") as opened:
+        heading, *lines = [line for line in csv.reader(opened) if line] or [[]]
+    lines = lines[: arguments.limit]
+    if not lines:
+        raise ValueError(f"{arguments.csv} has no lines below a heading.")
+    folder = arguments.pictures or arguments.csv.parent
+    examples = read_pictures(
+        [folder / line[0] for line in lines],
+        run.model.event_shape,
+        label=np.array([_numbers(line, len(heading), arguments.csv) for line in lines]),
+    )
+    batches = examples.map(lambda example: (example["image"], example["label"]))
+    return heading[1:], batches.batch(_BATCH_SIZE).as_numpy_iterator()
+
+
+def _check_unconditional(model: GlowModel, source: object) -> None:
+    if model.glow.num_classes is not None:
+        raise ValueError(
+            "A class-conditional model needs the class of each picture, which is not "
+            f"among its attributes in {source}. Find those of a data set with labels."
+        )
+
+
+def _numbers(line: list[str], length: int, file: Path) -> list[float]:
+    """What stands behind a picture's name in a line."""
+    try:
+        numbers = [float(cell) for cell in line[1:]]
+    except ValueError:
+        numbers = []
+    if len(numbers) != length - 1:
+        raise ValueError(
+            f"Each line of {file} must have a picture and {length - 1} numbers, as its "
+            f"heading says. Received: {','.join(line)}."
+        )
+    return numbers
+
+
+def _keeping_the_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        if not kept:
+            kept.append(batch)
+        yield batch
+
+
+def _rows(
+    model: GlowModel,
+    image: np.ndarray,
+    label: int | None,
+    directions: AttributeDirections,
+) -> dict[str, np.ndarray]:
+    return {
+        name: manipulate(model, image, directions[name], _ALPHAS, label=label).numpy()
+        for name in directions.names[:_MAX_SHOWN]
+    }
+
+
+def _report(directions: AttributeDirections) -> str:
+    lengths = np.linalg.norm(directions.vectors, axis=1)
+    counts = zip(
+        directions.names,
+        directions.num_positives,
+        directions.num_negatives,
+        lengths,
+        strict=True,
+    )
+    rows = [
+        (name, f"{p:,}", f"{n:,}", f"{length:.2f}") for name, p, n, length in counts
+    ]
+    return table([("attribute", "images with it", "without", "length"), *rows])

@@ -1,0 +1,51 @@
+"""`tfp-glow manipulate`: a picture with more or less of an attribute."""
+
+import argparse
+
+import numpy as np
+
+from tfp_glow._checks import check_choice
+from tfp_glow.cli.picture_input import load_picture
+from tfp_glow.cli.run_folder import load_run
+from tfp_glow.cli.strip import strip_files, write_strip
+from tfp_glow.latents import AttributeDirections, manipulate
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Changes a picture along an attribute and prints where that is shown.
+
+    Args:
+        arguments: The options of the command.
+
+    Raises:
+        FileExistsError: If a file named by `--output` is there.
+        FileNotFoundError: If there is no run, no such picture or no directions.
+        ImportError: If `--mp4` is asked for and its library is missing.
+        ValueError: If a picture, an attribute, a label or a level cannot be, or a file
+            is damaged.
+    """
+    trained = load_run(arguments.run_folder)
+    known = arguments.attributes or trained.path / "attributes.npz"
+    if not known.is_file():
+        raise FileNotFoundError(
+            f"There are no directions in {known}. `tfp-glow attributes "
+            f"{arguments.run_folder}` finds them."
+        )
+    directions = AttributeDirections.load(known)
+    check_choice("--attribute", arguments.attribute, directions.names)
+    picture = load_picture(arguments.image, trained, arguments)
+    file = f"manipulation-{picture.name}-{arguments.attribute}.png"
+    files = strip_files(arguments, trained.path / file.replace("/", "-"))
+    alphas = np.linspace(-arguments.strength, arguments.strength, arguments.steps)
+    images = manipulate(
+        trained.model,
+        picture.image,
+        directions[arguments.attribute],
+        alphas,
+        levels=arguments.levels,
+        label=picture.label,
+    )
+    title = f"{picture.name}, {arguments.attribute}"
+    write_strip(files, title, images.numpy(), alphas)

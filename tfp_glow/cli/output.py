@@ -1,0 +1,38 @@
+"""Where a command writes what it was asked for."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["output_files"]
+
+
+def output_files(
+    arguments: argparse.Namespace, default: Path, others: Iterable[str] = ()
+) -> list[Path]:
+    """The PNG file to write, and what lies beside it.
+
+    Args:
+        arguments: With `output` and `overwrite`.
+        default: The PNG file without `--output`, which is replaced unasked.
+        others: What the names of other files of the command end in.
+
+    Returns:
+        The PNG file and the others, in a folder that is there.
+
+    Raises:
+        FileExistsError: If a file of `--output` is there and may not be replaced.
+    """
+    picture = arguments.output or default
+    if picture.suffix.lower() != ".png":
+        picture = picture.with_name(f"{picture.name}.png")
+    files = [picture, *map(picture.with_suffix, others)]
+    if arguments.output and not arguments.overwrite:
+        for file in files:
+            if file.exists():
+                raise FileExistsError(
+                    f"{file} is there already. Name another file with --output, or "
+                    "replace it with --overwrite."
+                )
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    return files
