@@ -11,7 +11,7 @@ DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: help quickstart test benchmarks constraints clean
+.PHONY: help quickstart test benchmarks reference constraints clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -32,6 +32,10 @@ benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 15 m
 	for name in $(BENCHMARKS); do \
 	  $(BIN)/python benchmarks/$$name.py --write || exit 1; \
 	done
+
+reference: .venv/installed-dev ## Make the reference of the docstrings in build/reference
+	$(BIN)/sphinx-build --quiet --fail-on-warning docs/reference build/reference
+	@echo "Open build/reference/index.html"
 
 constraints: ## Write constraints.txt anew from setup.py (with PYTHON=python3.11)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \

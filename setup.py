@@ -59,11 +59,13 @@ DEV = [
     *SERVE,
     *VIDEO,
     "build>=1.2.1,<2",
+    "furo>=2025.9",  # the look of the reference
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6.1,<4",
     "ruff>=0.17,<0.18",
     "setuptools>=77.0.3,<85",  # builds the wheel in `tests/test_packaging.py`
+    "sphinx>=8.2,<10",  # makes the reference
 ]
 
 setup(

@@ -48,7 +48,7 @@ class FlowModel(keras.Model):
         """Makes the distribution's variables the weights of a model.
 
         Args:
-            distribution: Any TFP distribution that holds `tf.Variable`s.
+            distribution: Any TFP distribution that holds variables, `tf.Variable`.
             name: Name of the model.
             **kwargs: What `keras.Model` takes besides.
 

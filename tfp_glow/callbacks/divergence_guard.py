@@ -100,8 +100,8 @@ class DivergenceGuard(keras.callbacks.Callback):
         """Takes what it allows.
 
         Args:
-            max_jump: A loss is bad if it is above m + max_jump * max(1, |m|), where m
-                is the mean of the last hundred good losses or so.
+            max_jump: A loss is bad if it is above `m + max_jump * max(1, abs(m))`;
+                m is the mean of the last hundred good losses or so.
             max_bad_steps: Bad steps in a row before weights go back.
             every_n_steps: Good steps between two copies of the weights.
             factor: What the learning rate is multiplied by when weights go back.
