@@ -12,11 +12,14 @@ napoleon_custom_sections = ["Shapes", ("Attributes", "params_style")]
 # A `name` in a sentence need not have a page, nor need types of other libraries and
 # those of ours that users do not make.
 nitpicky = True
+_INTERNAL = (
+    "Coupling EdgeConv HasState ImageFlow MergedGlowLevel OnePass PreparedSteps "
+    "Publishing ScaledLinear SqueezedSteps StepGuard UserNetwork"
+).split()
 nitpick_ignore_regex = [
     ("py:obj", r"(?!tfp_glow\.).*"),
     ("py:class", r"(?!tfp_glow\.).*"),
-    ("py:class", r".*\.(Coupling|EdgeConv|HasState|ImageFlow|OnePass)"),
-    ("py:class", r".*\.(ScaledLinear|StepGuard|UserNetwork)"),
+    ("py:class", rf"tfp_glow\..*\.({'|'.join(_INTERNAL)})"),
 ]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
