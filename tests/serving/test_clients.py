@@ -33,9 +33,11 @@ globalThis.document = {
   createElement: (name) => {
     const canvas = { name };
     canvas.getContext = () => ({
-      createImageData: (width, height) => ({ data: new Array(4 * width * height) }),
+      createImageData: (width, height) => ({
+        data: new Uint8ClampedArray(4 * width * height),
+      }),
       putImageData: (image, x, y) => {
-        Object.assign(canvas, { x, y, data: image.data });
+        Object.assign(canvas, { x, y, data: Array.from(image.data) });
       },
     });
     return canvas;

@@ -78,7 +78,11 @@ def test_a_process_serves_and_ends(models, in_process):
         for thread in threads:
             thread.join(20)
         assert process.wait(20) == 0
-        assert process.stderr.read() == ""
+        # TensorFlow's own lines on what it has found are not ours.
+        lines = process.stderr.read().splitlines()
+        assert not [
+            line for line in lines if "absl::" not in line and "cuda" not in line
+        ]
         for status, answer in answers:
             assert status in (200, 503)
             if status == 200:
