@@ -59,7 +59,7 @@ DEV = [
     *SERVE,
     *VIDEO,
     "build>=1.2.1,<2",
-    "furo>=2025.9",  # the look of the reference
+    "furo>=2025.9,<2027",  # the look of the reference
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6.1,<4",

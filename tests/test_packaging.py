@@ -1,6 +1,7 @@
 """The wheel and the sdist, built and installed as a user gets them."""
 
 import ast
+import functools
 import importlib.metadata
 import os
 import re
@@ -220,6 +221,7 @@ def imported_modules(node: ast.AST) -> list[str]:
     return []
 
 
+@functools.cache  # it reads what all distributions have written
 def distribution_of(module: str) -> str:
     """Names the distribution that provides a module, or the module if none does."""
     candidates = importlib.metadata.packages_distributions().get(module, [module])

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
@@ -87,7 +86,7 @@ class _RefuseWhatIsNoMessage(grpc.aio.ServerInterceptor):
         async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
             try:
                 request = handler.request_deserializer(data)
-            except DecodeError:
+            except Exception:  # protobuf has a kind of its own
                 await _abort(context, Refused("The request is no such message."))
             return await handler.unary_unary(request, context)
 
