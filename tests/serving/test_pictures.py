@@ -97,7 +97,7 @@ def test_what_is_no_picture_is_refused(value, message):
 
 def test_damaged_and_unusual_pictures_are_refused():
     whole = base64.b64decode(encoded(Image.effect_noise((6, 8), 90))["b64"])
-    for end in range(0, len(whole) - 24, 7):  # behind them there are no pixels
+    for end in range(len(whole) - 4):  # but for the checksum of its end
         cut = {"b64": base64.b64encode(whole[:end]).decode()}
         with pytest.raises(Refused, match="no PNG or JPEG"):
             from_base64([cut], GREY)

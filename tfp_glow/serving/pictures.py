@@ -63,7 +63,7 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
     except (binascii.Error, ValueError) as error:
         raise Refused(f"A picture of `{tensor.name}` is no base64.") from error
     try:
-        with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with _opened(data) as image:
             if image.size != (width, height):
                 raise Refused(
                     f"Pictures of `{tensor.name}` must be {width} x {height} pixels. "
@@ -71,6 +71,8 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
                 )
             if image.mode not in _MODES:
                 raise Refused(f"A picture has mode {image.mode}: 8 bits are expected.")
+            image.verify()  # Else a PNG may be cut off behind its last pixel.
+        with _opened(data) as image:
             if "A" in image.mode or "transparency" in image.info:
                 image = image.convert("RGBA")
                 white = Image.new("RGBA", image.size, "white")
@@ -81,6 +83,10 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for broken files.
         raise Refused(f"A picture of `{tensor.name}` is no PNG or JPEG.") from error
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(BytesIO(data), formats=("PNG", "JPEG"))
 
 
 def _png(image: np.ndarray) -> str:

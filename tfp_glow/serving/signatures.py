@@ -251,9 +251,7 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor] | None:
     """Tensors of numbers, with rows; None where one is something else."""
     tensors = {}
     for name, info in sorted(infos.items()):
-        if (
-            info.dtype == types_pb2.DT_INVALID
-        ):  # what is no tensor, such as an operation
+        if info.dtype == types_pb2.DT_INVALID:  # no tensor: an operation
             return None
         dtype = np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
         sizes = [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
