@@ -91,6 +91,8 @@ class ServedModel:
         try:
             outputs = self._loaded.signatures[signature](**tensors)
         except tf.errors.InvalidArgumentError as error:
-            reason = str(error).strip().splitlines()[:1]
-            raise Refused(f"TensorFlow refuses a value: {''.join(reason)}") from error
+            # Behind the trace, and before the name of the node, which is indented.
+            lines = [line for line in str(error).splitlines() if line[:1].strip()]
+            reason = "".join(lines[-1:])
+            raise Refused(f"TensorFlow refuses a value: {reason}.") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}

@@ -204,9 +204,9 @@ def read_signatures(folder: Path) -> tuple[dict[str, Signature], dict[str, Any]]
     for name, received in _REQUIRED.items():
         if name not in signatures or received not in signatures[name].inputs:
             raise ValueError(
-                f"{folder} is no exported Glow: it has no signature {name!r} of "
-                f"{received!r}, but {', '.join(signatures) or 'none'}. Write one with "
-                "`tfp-glow export RUN DIR`."
+                f"{folder} is no exported Glow: it has no signature {name!r} that takes "
+                f"{received!r}. It has: {', '.join(signatures) or 'none'}. Write one "
+                "with `tfp-glow export RUN DIR`."
             )
     return signatures, {name: _described(d) for name, d in definitions.items()}
 
