@@ -111,5 +111,5 @@ def test_folders_that_are_no_exported_glow(exported, tmp_path):
     module = tf.Module()
     module.f = tf.function(lambda x: x, [tf.TensorSpec([None], tf.float32, "x")])
     tf.saved_model.save(module, str(tmp_path / "other"), signatures=module.f)
-    with pytest.raises(ValueError, match="no signature 'serving_default' that takes 'images'"):
+    with pytest.raises(ValueError, match="'serving_default' takes 'images'"):
         read_signatures(tmp_path / "other")

@@ -204,7 +204,7 @@ def read_signatures(folder: Path) -> tuple[dict[str, Signature], dict[str, Any]]
     for name, received in _REQUIRED.items():
         if name not in signatures or received not in signatures[name].inputs:
             raise ValueError(
-                f"{folder} is no exported Glow: it has no signature {name!r} that takes "
+                f"{folder} is no exported Glow: no signature {name!r} takes "
                 f"{received!r}. It has: {', '.join(signatures) or 'none'}. Write one "
                 "with `tfp-glow export RUN DIR`."
             )
