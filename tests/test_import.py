@@ -29,3 +29,13 @@ def test_what_was_there_before_is_left_as_it_was(before):
     same, num_frozen = run(program)
     assert same == "True"
     assert (num_frozen == "0") == ("tensorflow" in before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_loaded"),
+    [(["--help"], False), (["train", "-h"], False), ([], False), (["presets"], True)],
+)
+def test_who_reads_the_help_waits_for_no_tensorflow(arguments, is_loaded):
+    program = f"import sys\nsys.argv = ['tfp-glow', *{arguments}]\n"
+    program += "import tfp_glow\nprint('tensorflow' in sys.modules)"
+    assert run(program) == [str(is_loaded)]

@@ -12,7 +12,7 @@ import keras
 
 from tfp_glow._checks import check_choice
 from tfp_glow._download import check_sha256, download, is_url
-from tfp_glow.data.sources import require
+from tfp_glow._extras import require
 from tfp_glow.export import export_saved_model
 from tfp_glow.model_card import model_card
 from tfp_glow.weights_file import assign_weights, read_weights, write_weights

@@ -114,10 +114,12 @@ def test_seed_that_cannot_be(capsys):
     assert "must be from 0" in usage_error(capsys, "sample", "x", "--seed=-1")
 
 
-@pytest.mark.parametrize("name", ["../up", "a b", ".hidden", "-x", "12", "", "\u0661"])
+@pytest.mark.parametrize(
+    "name", ["../up", "a b", ".hidden", "-x", "12", "", "\u0661", "_x", "x" * 101]
+)
 def test_model_name_that_cannot_be_part_of_an_address(capsys, name):
     export = ["export", "run", "models", f"--name={name}"]
-    assert "must be of letters, digits" in usage_error(capsys, *export)
+    assert "must be of 1 to 100 letters, digits" in usage_error(capsys, *export)
 
 
 @pytest.mark.parametrize(

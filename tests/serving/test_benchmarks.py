@@ -93,10 +93,10 @@ def test_fuzz_sees_opened_files(scripts, tmp_path):
     lines = [
         f'7 openat(AT_FDCWD, "{tmp_path}/digits/2/saved_model.pb", O_RDONLY) = 3',
         f'7 openat(AT_FDCWD, "{tmp_path}/../secret", O_RDONLY) = -1 ENOENT',
-        '7 open("/root/.ssh/id", O_RDONLY) = 3',
+        '7 open("/home/ada/.ssh/id", O_RDONLY) = 3',
         '7 openat(AT_FDCWD, "/proc/self/stat", O_RDONLY <unfinished ...>',
     ]
-    expected = {str(tmp_path.parent / "secret"), "/root/.ssh/id"}
+    expected = {str(tmp_path.parent / "secret"), "/home/ada/.ssh/id"}
     assert fuzz.opened_outside(lines, tmp_path) == expected
 
 

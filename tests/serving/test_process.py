@@ -17,6 +17,8 @@ import pytest
 pytest.importorskip("kserve", reason="needs the extra serve")
 
 from tfp_glow.cli import main
+from tfp_glow.cli.parser import make_parser
+from tfp_glow.serving.limits import Limits
 
 IMAGES = np.random.default_rng(3).integers(0, 256, [4, 8, 8, 1], np.uint8)
 BODY = json.dumps({"instances": IMAGES.tolist()})
@@ -176,7 +178,7 @@ def test_errors_at_the_start_are_one_line(models, exported, tmp_path, capsys):
     assert "is damaged" in error(capsys, models / "digits" / "1")
     (models / "digits" / "1" / "saved_model.pb").write_bytes(b"x")
     assert "is damaged" in error(capsys, models)
-    assert "Give it one with --name" in error(capsys, exported, "--name=a/b")
+    assert "Give it another with --name" in error(capsys, exported, "--name=a/b")
 
 
 def test_a_port_that_is_taken(models, capsys):
@@ -207,3 +209,16 @@ def test_without_the_extra_one_line_says_how_to_install_it(models):
     assert done.returncode == 1
     assert 'pip install "tfp-glow[serve]"' in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_command_has_the_limits_that_servers_have():
+    given = make_parser().parse_args(["serve", "exported"])
+    limits = Limits(
+        max_rows=given.max_rows,
+        max_bytes=given.max_bytes,
+        max_queue=given.max_queue,
+        max_batch=given.max_batch,
+        seconds=given.timeout,
+        batching=not given.no_batching,
+    )
+    assert limits == Limits()

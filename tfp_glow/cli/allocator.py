@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 
 __all__ = ["keep_freed_memory"]
 
@@ -20,13 +21,10 @@ def keep_freed_memory() -> None:
     """
     if any(key.startswith(("MALLOC_", "GLIBC_TUNABLES")) for key in os.environ):
         return
-    try:
-        libc = ctypes.CDLL(None)
-        # Only glibc has this function; others have `mallopt` with other numbers.
-        libc.gnu_get_libc_version  # noqa: B018
-        set_option = libc.mallopt
-    except (AttributeError, OSError, TypeError):
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    # Only glibc has this function; others have `mallopt` with other numbers.
+    if not hasattr(libc, "gnu_get_libc_version"):
         return
-    set_option(_M_MMAP_MAX, 0)
-    set_option(_M_TRIM_THRESHOLD, _LARGEST)
-    set_option(_M_TOP_PAD, _PAD)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+    libc.mallopt(_M_TOP_PAD, _PAD)

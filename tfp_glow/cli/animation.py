@@ -1,11 +1,12 @@
 """Images one after another, forth and back: GIF and MP4 files."""
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from PIL import Image
+
+from tfp_glow._extras import require
 
 __all__ = ["require_video", "save_gif", "save_mp4"]
 
@@ -57,13 +58,7 @@ def require_video() -> ModuleType:
     Raises:
         ImportError: If it is not installed, with the command that installs it.
     """
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise ImportError(
-            f"An MP4 file needs `av`, which cannot be imported ({error}). Install it "
-            'with: pip install "tfp-glow[video]", or write a GIF file: --gif.'
-        ) from error
+    return require("av", "An MP4 file", extra="video")
 
 
 def _frames(images: np.ndarray) -> np.ndarray:

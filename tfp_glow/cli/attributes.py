@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfp_glow import data
-from tfp_glow.cli.inference import check_same_shape, source_of
+from tfp_glow.cli.inference import find_dataset
 from tfp_glow.cli.output import output_files
 from tfp_glow.cli.picture_input import read_pictures
 from tfp_glow.cli.report import table
@@ -60,16 +60,7 @@ def _of_dataset(
     run: Run, arguments: argparse.Namespace
 ) -> tuple[list[str], Iterable[Batch]]:
     """Names of the attributes or classes of a data set, and its batches."""
-    dataset = arguments.dataset or run.config["dataset"]
-    if dataset is None:
-        raise ValueError(
-            f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
-        )
-    source = source_of(run, dataset)
-    if arguments.data_dir is not None:
-        source["data_dir"] = arguments.data_dir
-    info = data.describe(dataset, **source)
-    check_same_shape(info, run.model)
+    dataset, source, info = find_dataset(run, arguments)
     has_attributes = bool(info.attribute_names)
     if has_attributes:
         _check_unconditional(run.model, dataset)

@@ -15,6 +15,7 @@ from tfp_glow.data import DatasetInfo
 from tfp_glow.glow_model import GlowModel
 
 __all__ = [
+    "find_dataset",
     "HeldOut",
     "check_same_shape",
     "check_unchanged",
@@ -23,7 +24,6 @@ __all__ = [
     "held_out_split",
     "load_held_out",
     "measure",
-    "source_of",
 ]
 
 _BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
@@ -66,16 +66,7 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
         ValueError: If neither says which data set, there is no such split, or it has
             changed since.
     """
-    dataset = arguments.dataset or run.config["dataset"]
-    if dataset is None:
-        raise ValueError(
-            f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
-        )
-    source = source_of(run, dataset)
-    if arguments.data_dir is not None:
-        source["data_dir"] = arguments.data_dir
-    info = data.describe(dataset, **source)
-    check_same_shape(info, run.model)
+    dataset, source, info = find_dataset(run, arguments)
     split = arguments.split or held_out_split(info)
     if arguments.dataset is None:
         check_unchanged(
@@ -89,16 +80,38 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
     return HeldOut(dataset, split, info.note, images, labels)
 
 
-def source_of(run: Run, dataset: str) -> dict[str, Any]:
-    """How images of a data set become images as those that a run was trained on.
+def find_dataset(
+    run: Run, arguments: argparse.Namespace
+) -> tuple[str, dict[str, Any], DatasetInfo]:
+    """The data set that is named, or that of a run.
 
     Args:
         run: The run.
-        dataset: Name of the data set.
+        arguments: With `dataset` and `data_dir`, or None for each.
 
     Returns:
-        Arguments of `tfp_glow.data.load` and `load_arrays`.
+        Its name; arguments of `tfp_glow.data.load` and `load_arrays`, with which its
+        images become such as the run was trained on; and what is known of it.
+
+    Raises:
+        FileNotFoundError: If the data set is gone.
+        ValueError: If neither says which data set, or its images are others.
     """
+    dataset = arguments.dataset or run.config["dataset"]
+    if dataset is None:
+        raise ValueError(
+            f"{run.path} was imported and knows no data set. Name one: --dataset NAME."
+        )
+    source = _source(run, dataset)
+    if arguments.data_dir is not None:
+        source["data_dir"] = arguments.data_dir
+    info = data.describe(dataset, **source)
+    check_same_shape(info, run.model)
+    return dataset, source, info
+
+
+def _source(run: Run, dataset: str) -> dict[str, Any]:
+    """How images of a data set become images as those that a run was trained on."""
     source = {name: run.config.get(name) for name in ("data_dir", "image_size")}
     if not data.is_resizable(dataset):
         return source | {"image_size": None}

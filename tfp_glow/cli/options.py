@@ -2,8 +2,9 @@
 
 import argparse
 import math
-import re
 from pathlib import Path
+
+from tfp_glow._names import NAME_RULE, is_model_name
 
 __all__ = [
     "EXPORT_PRECISIONS",
@@ -88,10 +89,9 @@ def add_seed(parser: argparse.ArgumentParser, purpose: str) -> None:
 
 def model_name(text: str) -> str:
     """A name that can be part of an address, and is no version's number."""
-    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", text, re.ASCII) or text.isdecimal():
+    if not is_model_name(text) or text.isdecimal():
         raise argparse.ArgumentTypeError(
-            "must be of letters, digits, _, - and ., not begin with - or ., and not be "
-            f"a number, unlike {text!r}"
+            f"must be of {NAME_RULE}, and not be a number, unlike {text!r}"
         )
     return text
 

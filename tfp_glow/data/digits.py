@@ -10,7 +10,8 @@ References:
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow.data.sources import DatasetInfo, check_split, require
+from tfp_glow._extras import require
+from tfp_glow.data.sources import DatasetInfo, check_split
 
 __all__ = ["arrays", "examples", "indices", "info"]
 

@@ -22,7 +22,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow.data.sources import SPLITS, DatasetInfo, check_split, require
+from tfp_glow._extras import require
+from tfp_glow.data.sources import SPLITS, DatasetInfo, check_split
 
 __all__ = ["CROP_SIZE", "arrays", "crop_boxes", "examples", "info", "photographs"]
 

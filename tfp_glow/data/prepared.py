@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from tfp_glow._extras import require
 from tfp_glow._suggest import suggestion
 from tfp_glow.data.padding import pad, padded_shape, padding_note
 from tfp_glow.data.sources import (
@@ -21,7 +22,6 @@ from tfp_glow.data.sources import (
     SPLITS,
     DatasetInfo,
     check_split,
-    require,
 )
 from tfp_glow.data.squares import check_crop, note, to_squares
 

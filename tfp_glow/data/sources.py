@@ -1,9 +1,7 @@
 """What every source of images offers, and the checks that all of them share."""
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Protocol
 
 import tensorflow as tf
@@ -20,7 +18,6 @@ __all__ = [
     "DatasetInfo",
     "Source",
     "check_split",
-    "require",
 ]
 
 SPLITS = ("train", "validation", "test")
@@ -97,23 +94,3 @@ def check_split(split: str) -> None:
             f"`split` must be one of {SPLITS}. Received: split={split!r}."
             f"{suggestion(split, SPLITS)}"
         )
-
-
-def require(module: str, purpose: str, *, extra: str = "data") -> ModuleType:
-    """Imports a module of an extra, which only some need.
-
-    Args:
-        module: Full name of the module.
-        purpose: What needs it, as the subject of a sentence.
-        extra: The extra of this package that installs it.
-
-    Raises:
-        ImportError: If it is not installed, with the command that installs it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{purpose} needs `{module}`, which cannot be imported ({error}). "
-            f'Install it with: pip install "tfp-glow[{extra}]"'
-        ) from error

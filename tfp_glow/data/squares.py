@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tfp_glow._pictures import on_white
 from tfp_glow._suggest import suggestion
 
 __all__ = ["CROPS", "check_crop", "note", "to_squares"]
@@ -157,12 +158,7 @@ def _read(
             enough = round(_REDUCING_GAP * shorter_side * size)
             image.draft(None, (enough, enough))
             image = ImageOps.exif_transpose(image)
-            image = _to_8_bits(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                ground = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(ground, image)
-            image = image.convert("RGB" if channels == 3 else "L")
+            image = on_white(_to_8_bits(image), channels)
             image = _cut(image, size, place, crop)
             return np.asarray(image).reshape(shape)
     except Exception as error:  # Pillow raises many kinds; training is to go on.

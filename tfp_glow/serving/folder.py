@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from tfp_glow._names import NAME_RULE, is_model_name
+
 __all__ = ["ModelFolder"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[0-9]{1,15}")
 _FILE = "saved_model.pb"
 
@@ -56,7 +57,7 @@ class ModelFolder:
             return {self._only_name(): self._inside(_versions(self.path))}
         models = {}
         for folder in sorted(self.path.iterdir()):
-            if _NAME.fullmatch(folder.name) and folder.is_dir():
+            if is_model_name(folder.name) and folder.is_dir():
                 if versions := self._inside(_versions(folder)):
                     models[folder.name] = versions
         return models
@@ -95,10 +96,10 @@ class ModelFolder:
         return folder.name
 
     def _check_name(self, name: str) -> None:
-        if not _NAME.fullmatch(name):
+        if not is_model_name(name):
             raise ValueError(
-                f"{name!r} cannot be a model's name: letters, digits, '.', '_' and '-' "
-                "can. Give it one with --name."
+                f"The name of a model must be of {NAME_RULE}. Received: {name!r}. Give "
+                "it another with --name."
             )
 
 

@@ -16,7 +16,12 @@ from pydantic import ValidationError
 from tfp_glow.serving.exchange import Exchange, parse_json
 from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.refused import Refused, shown
-from tfp_glow.serving.signatures import Signature, Tensor, find_signature
+from tfp_glow.serving.signatures import (
+    Signature,
+    Tensor,
+    check_num_rows,
+    find_signature,
+)
 
 __all__ = ["GrpcExchange", "InferExchange", "described"]
 
@@ -84,8 +89,7 @@ def _array(
             f"Received: {shown(datatype)}."
         )
     tensor.check_shape(shape)
-    if shape[0] > max_rows:
-        raise Refused(f"A request may have {max_rows} rows. Received: {shape[0]}.")
+    check_num_rows(shape[0], max_rows)
     if isinstance(data, bytes):
         return tensor.from_bytes(data, shape)
     if data and type(data[0]) is list:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tfp_glow._pictures import on_white
 from tfp_glow.serving.refused import Refused
 from tfp_glow.serving.signatures import Tensor
 
@@ -73,11 +74,7 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
                 raise Refused(f"A picture has mode {image.mode}: 8 bits are expected.")
             image.verify()  # Else a PNG may be cut off behind its last pixel.
         with _opened(data) as image:
-            if "A" in image.mode or "transparency" in image.info:
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            image = image.convert("L" if num_channels == 1 else "RGB")
+            image = on_white(image, num_channels)
             return np.asarray(image, np.uint8).reshape(height, width, num_channels)
     except Refused:
         raise

@@ -10,7 +10,12 @@ from tfp_glow.serving.exchange import Exchange, parse_json
 from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.pictures import from_base64, is_base64, to_base64
 from tfp_glow.serving.refused import Refused, shown
-from tfp_glow.serving.signatures import Signature, Tensor, find_signature
+from tfp_glow.serving.signatures import (
+    Signature,
+    Tensor,
+    check_num_rows,
+    find_signature,
+)
 
 __all__ = ["PredictExchange"]
 
@@ -95,7 +100,7 @@ class PredictExchange(Exchange):
         """The values of rows, by input."""
         if type(rows) is not list or not rows:
             raise Refused("'instances' must be a list of at least one row.")
-        _check_length(rows, max_rows)
+        check_num_rows(len(rows), max_rows)
         if type(rows[0]) is not dict or is_base64(rows[0]):
             return {self._only_input(): rows}
         for row in rows:
@@ -118,13 +123,6 @@ class PredictExchange(Exchange):
 
 def _array(tensor: Tensor, values: Any, max_rows: int) -> np.ndarray:
     if type(values) is list and values and type(values[0]) is dict:
-        _check_length(values, max_rows)
+        check_num_rows(len(values), max_rows)
         return from_base64(values, tensor)
     return tensor.from_lists(values)
-
-
-def _check_length(rows: list[Any], max_rows: int) -> None:
-    if len(rows) > max_rows:
-        raise Refused(
-            f"A request may have {max_rows} rows. Received: {len(rows)}. Send several."
-        )

@@ -13,7 +13,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfp_glow.serving.refused import Refused, shown
 
-__all__ = ["Signature", "Tensor", "find_signature", "read_signatures"]
+__all__ = [
+    "Signature",
+    "Tensor",
+    "check_num_rows",
+    "find_signature",
+    "read_signatures",
+]
 
 # The signatures of every exported Glow, and an input that tells them from others'.
 _REQUIRED = {
@@ -151,11 +157,15 @@ class Signature:
         num_rows = {name: len(array) for name, array in arrays.items()}
         if len(set(num_rows.values())) > 1:
             raise Refused(f"Inputs must have as many rows each. Received: {num_rows}.")
-        if max(num_rows.values()) > max_rows:
-            raise Refused(
-                f"A request may have {max_rows} rows. Received: "
-                f"{max(num_rows.values())}. Send several."
-            )
+        check_num_rows(max(num_rows.values()), max_rows)
+
+
+def check_num_rows(num_rows: int, max_rows: int) -> None:
+    """Refuses more rows than one request may have."""
+    if num_rows > max_rows:
+        raise Refused(
+            f"A request may have {max_rows} rows. Received: {num_rows}. Send several."
+        )
 
 
 def find_signature(signatures: Mapping[str, Signature], name: Any) -> Signature:
