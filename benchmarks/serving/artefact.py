@@ -9,19 +9,18 @@ median of the rounds is taken. Weights are random: no request's cost depends on 
 
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tfp_glow as tfg  # isort: skip
 import numpy as np
 import tensorflow as tf
-from harness import make_parser, table
+from figures import Figures  # which finds the folder above
+from harness import make_parser
+
+import tfp_glow as tfg
 
 MODELS = {
     "the digits": {
@@ -83,8 +82,10 @@ def megabytes(folder: Path) -> float:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
 
 
-def measure(arguments: dict, rounds: int, calls: int) -> str:
-    """The table of a model."""
+def measure(
+    name: str, arguments: dict, rounds: int, calls: int
+) -> tuple[list[str], list[list[object]]]:
+    """The table of a model: its heads and its rows."""
     model = make_model(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         asked, sizes = {}, {}
@@ -101,23 +102,24 @@ def measure(arguments: dict, rounds: int, calls: int) -> str:
             for name, functions in asked.items():
                 for what, function in functions.items():
                     found[name][what].append(cpu_milliseconds(function, calls))
-    columns = ["export", "MB", *(f"{what}, CPU ms" for what in asked["as it is"])]
+    columns = [name, "MB", *(f"{what}, CPU ms" for what in asked["as it is"])]
     rows = [
-        [name, sizes[name], *map(statistics.median, found[name].values())]
-        for name in EXPORTS
+        [export, sizes[export], *map(statistics.median, found[export].values())]
+        for export in EXPORTS
     ]
-    return table(columns, rows)
+    return columns, rows
 
 
 def main() -> None:
     """Measures all and prints a table for each model."""
     arguments = make_parser(__doc__, rounds=7).parse_args()
     rounds, calls = (1, 1) if arguments.quick else (arguments.rounds, 5)
+    figures = Figures()
     for name, of_model in MODELS.items():
         if arguments.quick:
             of_model = of_model | {"num_steps": 2}
-        found = measure(of_model, rounds, calls)
-        print(f"{name}: {of_model}\n\n{found}\n", flush=True)
+        figures.table(*measure(name, of_model, rounds, calls))
+    figures.report("artefact", write=arguments.write)
 
 
 if __name__ == "__main__":
