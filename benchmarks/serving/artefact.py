@@ -89,19 +89,19 @@ def measure(
     model = make_model(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         asked, sizes = {}, {}
-        for name, options in EXPORTS.items():
+        for export, options in EXPORTS.items():
             folder = Path(temporary) / str(len(asked))
             model.export(folder, **options)
-            sizes[name] = megabytes(folder)
-            asked[name] = requests(folder, model.event_shape)
+            sizes[export] = megabytes(folder)
+            asked[export] = requests(folder, model.event_shape)
         for functions in asked.values():
             for function in functions.values():
                 cpu_milliseconds(function, 2)  # traces, and warms up
-        found = {name: {what: [] for what in asked[name]} for name in asked}
+        found = {export: {what: [] for what in asked[export]} for export in asked}
         for _ in range(rounds):
-            for name, functions in asked.items():
+            for export, functions in asked.items():
                 for what, function in functions.items():
-                    found[name][what].append(cpu_milliseconds(function, calls))
+                    found[export][what].append(cpu_milliseconds(function, calls))
     columns = [name, "MB", *(f"{what}, CPU ms" for what in asked["as it is"])]
     rows = [
         [export, sizes[export], *map(statistics.median, found[export].values())]
