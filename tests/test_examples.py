@@ -10,6 +10,7 @@ import pytest
 import tfp_glow
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 each_notebook = pytest.mark.parametrize(
@@ -17,14 +18,18 @@ each_notebook = pytest.mark.parametrize(
 )
 
 
-def test_readme_examples_run(tmp_path, monkeypatch):
+def test_examples_of_the_pages_run(tmp_path, monkeypatch):
+    """One after the other: the guides go on with what the README has made."""
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks) == 5
+    num_blocks = {}
+    for page in PAGES:
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+        for block in blocks:
+            exec(compile(block, page.name, "exec"), names)
+        num_blocks[page.stem] = len(blocks)
+    assert num_blocks["README"] == 3
+    assert num_blocks["training"] == num_blocks["latent_space"] == 1
     model, images = names["model"], names["images"]
     np.testing.assert_array_equal(model.decode(names["latents"]), images[:8])
     assert (tmp_path / "digits.keras").stat().st_size > 10_000
@@ -159,6 +164,23 @@ def test_bits_per_dim_was_committed_beside_openai_glow():
     text = json.dumps([cell["outputs"] for cell in cells])
     assert "openai/glow: [" in text
     assert all(cell["outputs"] for cell in cells)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links_between_pages_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)\s]*)\)", page.read_text("utf-8"))
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_readme_names_every_public_name():

@@ -46,7 +46,7 @@ def export_saved_model(
 ) -> None:
     """Writes a SavedModel with the signatures of a served Glow.
 
-    The README's section "Serving" has the table of signatures. A model with a context
+    The README's section "Serve it" has the table of signatures. A model with a context
     takes `context`, float32 `[B, D]` or `[B, H, W, D]`, besides. Likelihoods use one
     draw of noise, kept in the model and the same for every image, so that a row's
     answer depends on that row.

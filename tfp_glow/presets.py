@@ -153,6 +153,15 @@ PRESETS: dict[str, Preset] = {
         warmup_steps=200,
         flips=True,
     ),
+    "fashion": Preset(
+        "Fashion-MNIST, in an hour on a CPU",
+        {"num_levels": 3, "num_steps": 8, "hidden_channels": 96},
+        "fashion_mnist",
+        (32, 32, 1),
+        epochs=10,
+        learning_rate=2e-3,
+        warmup_steps=200,
+    ),
     "cifar10-small": Preset(
         "CIFAR-10, for a CPU",
         {"num_levels": 3, "num_steps": 8, "hidden_channels": 64},

@@ -61,7 +61,9 @@ class Publishing:
         if kwargs.get("verbose"):
             print(f"Saved artifact at '{filepath}'.")
 
-    def save_pretrained(self, directory: str | Path) -> None:
+    def save_pretrained(
+        self, directory: str | Path, *, dtype: str | None = None
+    ) -> None:
         """Writes `model.safetensors` and `config.json`, for `from_pretrained`.
 
         The first holds the weights by stable names and, as metadata, the model's
@@ -69,9 +71,13 @@ class Publishing:
 
         Args:
             directory: Folder to write into.
+            dtype: `"float16"` rounds the weights to that and halves the file; the
+                model that is loaded computes as this one does. The model's own when
+                not given.
 
         Raises:
             FileExistsError: If it holds such a file already.
+            ValueError: If `dtype` is another, or a weight is too large for it.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -81,7 +87,7 @@ class Publishing:
                     f"{directory / name} is there already, and may belong to a run. "
                     "Name another folder."
                 )
-        write_weights(self, directory / WEIGHTS)
+        write_weights(self, directory / WEIGHTS, dtype)
         config = json.dumps(self.get_config(), indent=2) + "\n"
         (directory / CONFIG).write_text(config, encoding="utf-8")
 

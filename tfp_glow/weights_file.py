@@ -10,6 +10,7 @@ import tensorflow as tf
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from tfp_glow._checks import check_choice
 from tfp_glow._files import replacing
 from tfp_glow.bijectors import GlowLevel
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["assign_weights", "named_variables", "read_weights", "write_weights"]
 
+_HALF = "float16"
 _NUM_NAMED = 3
 """Of the tensors that do not fit, as many as a message names."""
 
@@ -61,9 +63,21 @@ def named_variables(model: "GlowModel") -> dict[str, tf.Variable]:
     return named
 
 
-def write_weights(model: "GlowModel", file: Path) -> None:
-    """Writes a model's weights and, as metadata, its arguments as JSON."""
+def write_weights(model: "GlowModel", file: Path, dtype: str | None = None) -> None:
+    """Writes a model's weights and, as metadata, its arguments as JSON.
+
+    Args:
+        model: The model.
+        file: Its name.
+        dtype: `"float16"`, to which weights are rounded; the model's when not given.
+
+    Raises:
+        ValueError: If another type is asked for, or a weight is too large for it.
+    """
     tensors = {name: np.asarray(v) for name, v in named_variables(model).items()}
+    if dtype is not None:
+        check_choice("dtype", dtype, [_HALF])
+        tensors = {name: _rounded(name, tensor) for name, tensor in tensors.items()}
     metadata = {"library": "tfp_glow", "config": json.dumps(model.get_config())}
     with replacing(file) as partial:
         # Not `save_file`, whose files only their owner can read.
@@ -95,12 +109,16 @@ def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def assign_weights(model: "GlowModel", tensors: Mapping[str, np.ndarray]) -> None:
-    """Gives a model the weights of a file.
+    """Gives a model the weights of a file, those too that were rounded to float16.
 
     Raises:
         ValueError: If names, shapes or types are not the model's.
     """
     variables = named_variables(model)
+    tensors = {
+        name: _as_type_of(variables.get(name), tensor)
+        for name, tensor in tensors.items()
+    }
     received = {name: _describe(tensor) for name, tensor in tensors.items()}
     expected = {name: _describe(variable) for name, variable in variables.items()}
     if received != expected:
@@ -117,6 +135,26 @@ def assign_weights(model: "GlowModel", tensors: Mapping[str, np.ndarray]) -> Non
         )
     for name, variable in variables.items():
         variable.assign(tensors[name])
+
+
+def _rounded(name: str, tensor: np.ndarray) -> np.ndarray:
+    """A tensor as float16; integers and flags stay."""
+    if not np.issubdtype(tensor.dtype, np.floating):
+        return tensor
+    limit = np.finfo(_HALF).max
+    largest = np.max(np.abs(tensor), initial=0.0)
+    if not largest <= limit:
+        raise ValueError(
+            f"Weights must be at most {limit:.0f} to be written as {_HALF}. Received: "
+            f"{largest:g} in {name}. Leave `dtype` out."
+        )
+    return tensor.astype(_HALF)
+
+
+def _as_type_of(variable: tf.Variable | None, tensor: np.ndarray) -> np.ndarray:
+    if variable is None or not variable.dtype.is_floating or tensor.dtype != _HALF:
+        return tensor
+    return tensor.astype(variable.dtype.as_numpy_dtype)
 
 
 def _describe(tensor: np.ndarray | tf.Variable) -> str:
