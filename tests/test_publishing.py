@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 import tfp_glow as tfg
@@ -115,6 +116,35 @@ def test_comes_back_from_a_folder(model, saved):
     np.testing.assert_array_equal(
         *(m.log_prob(IMAGES, LABELS, seed=0) for m in (model, other))
     )
+
+
+def test_weights_as_float16_are_half_as_large_and_rounded(model, saved, tmp_path):
+    folder = tmp_path / "half"
+    model.save_pretrained(folder, dtype="float16")
+    file = folder / "model.safetensors"
+    floats = [v for v in load_file(file).values() if v.dtype.kind == "f"]
+    assert {v.dtype for v in floats} == {np.dtype("float16")}
+    assert file.stat().st_size < 0.6 * (saved / "model.safetensors").stat().st_size
+    other = tfg.GlowModel.from_pretrained(folder)
+    assert json.dumps(other.get_config()) == json.dumps(model.get_config())
+    for before, after in zip(model.weights, other.weights, strict=True):
+        assert after.dtype == before.dtype
+        rounded = np.asarray(before)
+        if rounded.dtype.kind == "f":
+            rounded = rounded.astype(np.float16)
+        np.testing.assert_array_equal(after, rounded)
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    model = make()
+    model.glow.levels[0].stacked["act_norm/shift"].assign_add(
+        tf.fill(model.glow.levels[0].stacked["act_norm/shift"].shape, 7e4)
+    )
+    with pytest.raises(ValueError, match="at most 65504 .* 7000.* in .*act_norm/shift"):
+        model.save_pretrained(tmp_path / "large", dtype="float16")
+    assert not (tmp_path / "large" / "model.safetensors").exists()
+    with pytest.raises(ValueError, match="`dtype` must be one of .*bfloat16"):
+        model.save_pretrained(tmp_path / "other", dtype="bfloat16")
 
 
 def test_comes_back_from_versions_and_keras_files(model, saved, tmp_path):
