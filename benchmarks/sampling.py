@@ -2,6 +2,8 @@
 
 Seconds of a call under `tf.function` after warm-up, and from the start of a process to
 the end of its first call. Nothing is trained, and no coupling's cost depends on that.
+Merged is what `export(merge=True)` serves: `Glow.merged`, in which no call computes what
+depends on the weights alone.
 
     python benchmarks/sampling.py
 """
@@ -35,6 +37,7 @@ LARGE_SHAPE = {
 }
 PAPER_SECONDS = 0.13
 FLOAT32, MIXED = "tfp_glow", "tfp_glow, bfloat16 networks"
+MERGED = "tfp_glow, merged"
 TFB, LARGE = "tfb.Glow", "tfp_glow, 256 x 256 x 3, 6 x 32 additive, batch 1"
 
 
@@ -43,6 +46,7 @@ def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
     ours = "tfp_glow_contender:sample"
     return {
         FLOAT32: Contender(ours, shape),
+        MERGED: Contender(ours, {**shape, "merge": True}),
         MIXED: Contender(ours, {**shape, "mixed": True}),
         TFB: Contender("tfb_contender:sample", shape),
         LARGE: Contender(ours, large_shape, rounds=1),
@@ -56,6 +60,7 @@ def aims(found: dict[str, Median]) -> str:
     return bar_table(
         [
             at_most(f"{FLOAT32} / {TFB}, CPU", cpu[FLOAT32] / cpu[TFB], 0.85),
+            at_most(f"{MERGED} / {TFB}, CPU", cpu[MERGED] / cpu[TFB], 0.85),
             at_most(f"{MIXED} / {TFB}, CPU", cpu[MIXED] / cpu[TFB], 0.60),
             at_most(
                 f"{FLOAT32} / {TFB}, first sample", first[FLOAT32] / first[TFB], 0.40

@@ -39,14 +39,16 @@ def training_step(
     return make_subject(lambda: float(step(images)), variables, facts)
 
 
-def sampler(distribution: tfd.Distribution, batch_size: int) -> Subject:
+def sampler(
+    distribution: tfd.Distribution, batch_size: int, variables: list[tf.Variable]
+) -> Subject:
     """Sampling as one graph; what comes back is a mean, so that nothing is copied."""
 
     @tf.function(jit_compile=False)
     def sample() -> tf.Tensor:
         return tf.reduce_mean(distribution.sample(batch_size))
 
-    return make_subject(lambda: float(sample()), distribution.trainable_variables)
+    return make_subject(lambda: float(sample()), variables)
 
 
 def make_subject(

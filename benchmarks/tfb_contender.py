@@ -26,7 +26,7 @@ def sample(*, batch_size: int, **shape: object) -> Subject:
     for variable in distribution.variables:
         if variable.dtype == tf.bool:  # whether an act-norm is initialised
             variable.assign(True)
-    return sampler(distribution, batch_size)
+    return sampler(distribution, batch_size, distribution.trainable_variables)
 
 
 def _glow(

@@ -35,9 +35,13 @@ def fit(*, batch_size: int, **shape: object) -> Subject:
     return make_subject(call, [v.value for v in model.trainable_variables])
 
 
-def sample(*, batch_size: int, **shape: object) -> Subject:
-    """Sampling from `tfg.Glow`."""
-    return sampler(_glow(**shape), batch_size)
+def sample(*, batch_size: int, merge: bool = False, **shape: object) -> Subject:
+    """Sampling from `tfg.Glow`, or from what `merged` makes of it."""
+    distribution = _glow(**shape)
+    variables = distribution.trainable_variables
+    if merge:
+        distribution = tfg.glow_distribution(distribution.bijector.merged())
+    return sampler(distribution, batch_size, variables)
 
 
 def _glow(

@@ -72,6 +72,22 @@ def test_without_a_seed_all_classes_see_the_same_noise(
     assert seeds[0] != seeds[3]
 
 
+def test_likelihoods_of_classes_that_are_contexts(with_context, images):
+    contexts = np.array([[0, 1], [1, 0], [1, 1]], np.float32)
+    found = class_log_likelihoods(with_context, images, seed=7, class_contexts=contexts)
+    assert found.shape == (24, 3)
+    for k in range(3):
+        context = np.tile(contexts[k], [24, 1])
+        expected = with_context.log_prob(images, seed=7, context=context)
+        np.testing.assert_allclose(found[:, k], expected, rtol=1e-6)
+    assert np.ptp(found, axis=1).min() > 0.01
+
+
+def test_contexts_of_classes_and_classes_exclude_one_another(conditional, images):
+    with pytest.raises(ValueError, match="without `num_classes`.*num_classes=3"):
+        class_log_likelihoods(conditional, images, class_contexts=np.eye(2))
+
+
 def test_likelihoods_need_a_model_with_classes(model, images):
     with pytest.raises(ValueError, match="no classes.*`linear_probe`"):
         class_log_likelihoods(model, images)

@@ -91,6 +91,7 @@ def class_log_likelihoods(
     *,
     seed: Seed | None = None,
     context: tf.Tensor | None = None,
+    class_contexts: np.ndarray | None = None,
 ) -> tf.Tensor:
     """`log p(image | class)` of every class: a classifier by Bayes's rule.
 
@@ -98,14 +99,20 @@ def class_log_likelihoods(
     probabilities where all are as frequent; otherwise add the logarithms of their
     frequencies before.
 
+    A model's `num_classes` are the paper's: the prior of the coarsest level alone sees
+    the class. Where classes are to be told apart, let every coupling network see it, as
+    a context: `context_shape=[K]`, trained with rows of `np.eye(K)`.
+
     Args:
-        model: A model with classes.
+        model: A model with classes, or with a context that says the class.
         images: `uint8` `[B, H, W, C]`.
         seed: Seed of the noise, which is that of all classes; new noise when not given.
         context: As `model.log_prob` takes it.
+        class_contexts: Instead, of a model without classes: the context of each class,
+            `[K, *context_shape]`.
 
     Returns:
-        Nats, `[B, num_classes]`.
+        Nats, `[B, num_classes]` or `[B, K]`.
 
     Raises:
         TypeError: If the images are not `uint8`.
@@ -118,19 +125,39 @@ def class_log_likelihoods(
         >>> images = np.zeros([5, 8, 8, 1], np.uint8)
         >>> latents.class_log_likelihoods(model, images, seed=0).shape
         TensorShape([5, 3])
+        >>> model = GlowModel(
+        ...     [8, 8, 1], context_shape=[3], num_levels=2, num_steps=1,
+        ...     hidden_channels=8,
+        ... )
+        >>> latents.class_log_likelihoods(
+        ...     model, images, seed=0, class_contexts=np.eye(3)
+        ... ).shape
+        TensorShape([5, 3])
 
     References:
         Fetaya et al. Understanding the limitations of conditional generative models.
         2020. https://arxiv.org/abs/1906.01171
     """
-    if model.glow.num_classes is None:
-        raise ValueError(
-            "This model has no classes. Make it with `num_classes`, or classify its "
-            "latents: `linear_probe`."
-        )
     seed = as_seed(seed)
-    log_probs = [
-        model.log_prob(images, tf.fill([len(images)], k), seed, context=context)
-        for k in range(model.glow.num_classes)
-    ]
+    if class_contexts is not None:
+        if model.glow.num_classes is not None or context is not None:
+            raise ValueError(
+                "`class_contexts` are for a model without `num_classes`, and without "
+                "`context` beside them. Received: "
+                f"num_classes={model.glow.num_classes}, context={context!r}."
+            )
+        log_probs = [
+            model.log_prob(images, seed=seed, context=[of_class] * len(images))
+            for of_class in np.asarray(class_contexts)
+        ]
+    elif model.glow.num_classes is not None:
+        log_probs = [
+            model.log_prob(images, tf.fill([len(images)], k), seed, context=context)
+            for k in range(model.glow.num_classes)
+        ]
+    else:
+        raise ValueError(
+            "This model has no classes. Make it with `num_classes`, name the context "
+            "of each, `class_contexts`, or classify its latents: `linear_probe`."
+        )
     return tf.stack(log_probs, axis=-1)
