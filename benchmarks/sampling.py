@@ -2,8 +2,8 @@
 
 Seconds of a call under `tf.function` after warm-up, and from the start of a process to
 the end of its first call. Nothing is trained, and no coupling's cost depends on that.
-Merged is what `export(merge=True)` serves: `Glow.merged`, in which no call computes what
-depends on the weights alone.
+Merged is what `export(merge=True)` serves, `Glow.merged`: no call computes what depends
+on the weights alone.
 
     python benchmarks/sampling.py
 """
