@@ -83,7 +83,8 @@ def model_card(
         parts.append(f"![Samples]({picture})")
     parts += ["## Model", _table(_architecture(model, exported))]
     parts += ["## Data", _data(dataset, config, metrics)]
-    parts += ["## Bits per dimension", _figures(model, config, metrics)]
+    figures = _figures(model, config, metrics, exported)
+    parts += ["## Bits per dimension", figures]
     parts += ["## Training", _training(config, metrics)]
     parts += ["## Use", _use(model, exported), "## Limits", _limits(dataset, exported)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -181,7 +182,10 @@ def _licence(config: Mapping[str, Any]) -> str:
 
 
 def _figures(
-    model: "GlowModel", config: Mapping[str, Any], metrics: Mapping[str, Any]
+    model: "GlowModel",
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    exported: Mapping[str, Any] | None,
 ) -> str:
     held_out = metrics.get("held_out")
     if not held_out:
@@ -195,8 +199,8 @@ def _figures(
         f"error over {held_out['num_images']:,} images of the split "
         f"{held_out['split']}. It is -log2 P(image) / (H W C) of images of "
         f"{model.num_bits} bits, bounded from above with {draws} "
-        f"draw{'s' * (draws > 1)} of {noise} noise an image, at temperature 1, before "
-        "the export."
+        f"draw{'s' * (draws > 1)} of {noise} noise an image, at temperature 1"
+        f"{', before the export' * (exported is not None)}."
     ]
     momentum = config.get("training", {}).get("ema_momentum")
     if momentum:
