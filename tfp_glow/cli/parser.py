@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from tfp_glow._suggest import suggestion
 from tfp_glow.cli.latent_options import (
+    add_demo,
     add_attributes,
     add_interpolate,
     add_manipulate,
@@ -243,6 +244,8 @@ def make_parser() -> argparse.ArgumentParser:
     openai.add_argument(
         "--overwrite", action="store_true", help="replace the run in RUN"
     )
+
+    add_demo(add("demo", "a page in the browser on which to play with a model"))
 
     add("presets", "list the models that `train --preset` knows")
     return parser
