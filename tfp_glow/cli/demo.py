@@ -1,18 +1,21 @@
-"""`tfp-glow demo`: a page on which people play with a run's model."""
+"""`tfp-glow demo`: a page on which people play with a model."""
 
 import argparse
-from pathlib import Path
+from math import prod
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from tfp_glow._extras import require
 from tfp_glow.cli.inference import load_held_out
 from tfp_glow.cli.run_folder import Run, load_run
-from tfp_glow.data.sources import require
 from tfp_glow.latents import AttributeDirections
+
+if TYPE_CHECKING:
+    from tfp_glow.demo.studio import Studio
 
 __all__ = ["run"]
 
 _NUM_EXAMPLES = 64  # of which the page shows some, and which tell what is usual
+_NUM_LARGE = 16  # where an image takes long
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -25,40 +28,61 @@ def run(arguments: argparse.Namespace) -> None:
         FileNotFoundError: If there is no run, or its data set is gone.
         ImportError: If Gradio is missing.
         OSError: If the port is taken.
-        ValueError: If the run or a file of attributes is damaged.
+        ValueError: If there is no model of that name, the page has no place for it, or
+            a file is damaged.
     """
     require("gradio", "The page", extra="demo")
-    from tfp_glow.demo.server import bind, serve
-    from tfp_glow.demo.studio import Studio
+    from tfp_glow.demo.server import bind, make_server, serve
 
-    bound = bind(arguments.host, arguments.port)
-    with bound:
-        trained = load_run(arguments.run_folder)
-        limited = argparse.Namespace(**{**vars(arguments), "limit": _NUM_EXAMPLES})
-        held_out = load_held_out(trained, limited)
-        studio = Studio(
-            trained.model,
-            trained.path.resolve().name,
-            held_out.images,
-            labels=held_out.labels if trained.model.glow.num_classes else None,
-            class_names=trained.config.get("class_names", []),
-            directions=_directions(trained, arguments.attributes),
-        )
+    with bind(arguments.host, arguments.port) as bound:
+        server = make_server(_studio(arguments))
         host, port = bound.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
-        serve(studio, bound)
+        print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        serve(server, bound)
 
 
-def _directions(trained: Run, file: Path | None) -> AttributeDirections | None:
-    known = file or trained.path / "attributes.npz"
-    if file is None and not known.is_file():
+def _studio(arguments: argparse.Namespace) -> "Studio":
+    from tfp_glow.demo.studio import Studio
+
+    if arguments.pretrained is not None:
+        from tfp_glow import pretrained
+
+        known = pretrained.load(arguments.pretrained)
+        return Studio(
+            known.model,
+            arguments.pretrained,
+            known.images[:_NUM_EXAMPLES],
+            labels=known.labels[:_NUM_EXAMPLES],
+            class_names=known.class_names,
+            directions=known.directions,
+        )
+    trained = load_run(arguments.run_folder)
+    is_large = prod(trained.model.event_shape[:2]) > 64 * 64
+    arguments.limit = _NUM_LARGE if is_large else _NUM_EXAMPLES
+    held_out = load_held_out(trained, arguments)
+    return Studio(
+        trained.model,
+        trained.path.resolve().name,
+        held_out.images,
+        labels=held_out.labels,
+        class_names=trained.config.get("class_names", ()),
+        directions=_directions(trained, arguments),
+    )
+
+
+def _directions(
+    trained: Run, arguments: argparse.Namespace
+) -> AttributeDirections | None:
+    file = arguments.attributes or trained.path / "attributes.npz"
+    if arguments.attributes is None and not file.is_file():
         return None
-    directions = AttributeDirections.load(known)
-    if directions.vectors.shape[-1] != np.prod(trained.model.event_shape):
+    directions = AttributeDirections.load(file)
+    expected = prod(trained.model.event_shape)
+    if directions.vectors.shape[-1] != expected:
         raise ValueError(
-            f"{known} is of another model: its directions have "
-            f"{directions.vectors.shape[-1]:,} numbers, and a latent of "
-            f"{trained.path} has {np.prod(trained.model.event_shape):,}."
+            f"{file} is of another model: its directions have "
+            f"{directions.vectors.shape[-1]:,} numbers, and a latent of {trained.path} "
+            f"has {expected:,}."
         )
     return directions

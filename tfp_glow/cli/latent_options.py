@@ -93,7 +93,13 @@ def add_manipulate(parser: argparse.ArgumentParser) -> None:
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `tfp-glow demo`."""
-    add_run(parser)
+    model = parser.add_mutually_exclusive_group(required=True)
+    add_run(model, nargs="?")
+    model.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="instead of a run, a model that comes with the package: digits or fashion",
+    )
     parser.add_argument(
         "--host",
         default="127.0.0.1",

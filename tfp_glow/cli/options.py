@@ -25,10 +25,11 @@ PRECISIONS = ["float32", "float64", "mixed_bfloat16"]
 EXPORT_PRECISIONS = ["float32", "bfloat16"]
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
+def add_run(parser: argparse._ActionsContainer, **options: str) -> None:
     """Adds the run folder."""
     parser.add_argument(
         "run_folder",
+        **options,
         type=Path,
         metavar="RUN",
         help="what `train --output` or `import-openai` wrote",

@@ -1,245 +1,286 @@
 """The page: what is where on it, and what happens when something is touched."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from gradio.events import Dependency
 
+from tfp_glow.demo.markup import ON_LOAD, figure, thumbnails
 from tfp_glow.demo.pictures import read_upload
-from tfp_glow.demo.studio import NUM_SAMPLES, Studio
+from tfp_glow.demo.studio import Studio
 
-__all__ = ["CSS", "HEAD", "make_page"]
+__all__ = ["make_page"]
 
-CSS = """
-.pixels img { image-rendering: pixelated; width: 100%; height: auto; }
-.examples img { image-rendering: pixelated; }
-footer { display: none !important; }
-"""
-HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+_ALPHA = 1.5  # openai/glow's demonstration goes to 1
+_TEMPERATURE, _MAX_TEMPERATURE = 0.7, 1.2
+_BEGINNING = 0  # the seed of the first grid
 
-_ALPHA = 1.5  # how far a slider goes; the directions are lengths of their own
-_MAX_TEMPERATURE = 1.2
-_QUICK = {"show_progress": "hidden", "trigger_mode": "always_last"}
+# A slider moves faster than a model answers: of what waits only the last is computed.
+_LIVE = {"show_progress": "hidden", "trigger_mode": "always_last"}
+_QUIET = {"show_progress": "hidden"}
+
+Chosen = tuple[np.ndarray, int | None]
+"""A picture and its class, where the model has classes."""
 
 
 def make_page(studio: Studio) -> gr.Blocks:
     """Lays out the page of a model."""
     with gr.Blocks(title=f"{studio.name}: Glow", analytics_enabled=False) as page:
-        height, width, _ = studio.model.event_shape
+        height, width, channels = studio.model.event_shape
+        kind = "grey" if channels == 1 else "colour"
         gr.Markdown(
-            f"# {studio.name}\nA Glow for pictures of {width} x {height} pixels. All "
-            "that you choose here stays on this computer."
+            f"# {studio.name}\nA Glow model of {kind} pictures of {width} x {height} "
+            "pixels. What you do here stays on this computer."
         )
-        label = _class_menu(studio)
-        first = gr.State(studio.examples[0])
-        with gr.Tab("Change"):
-            _change_tab(studio, first, label)
-        with gr.Tab("Blend"):
-            _blend_tab(studio, first, label)
-        with gr.Tab("Draw"):
-            _draw_tab(studio, label)
+        first, *_, last = studio.shown
+        chosen = gr.State((studio.examples[first], studio.label_of(first)))
+        with gr.Tab("Change a picture"):
+            _change_tab(studio, chosen, first)
+        with gr.Tab("Blend two"):
+            _blend_tab(studio, chosen, last)
+        with gr.Tab("New pictures"):
+            _draw_tab(studio)
     return page
 
 
-def _class_menu(studio: Studio) -> gr.components.Component:
-    if studio.labels is None:
-        return gr.State(None)
-    names = studio.class_names or range(studio.model.glow.num_classes)
-    choices = [(str(name), number) for number, name in enumerate(names)]
-    return gr.Dropdown(
-        choices, value=studio.label_of(0), label="Class", filterable=False
+def _change_tab(studio: Studio, chosen: gr.State, number: int) -> None:
+    image, label = studio.examples[number], studio.label_of(number)
+    z = gr.State(studio.encode(image, label))
+    with gr.Row():
+        with gr.Column(min_width=300):
+            with gr.Row(elem_classes="stays"):
+                original = gr.HTML(_original(image), min_width=100, elem_id="original")
+                changed = gr.HTML(_changed(image, {}), min_width=100, elem_id="changed")
+            bits = gr.Markdown(studio.say_bits(image, label), elem_id="bits")
+            events = _chooser(studio, "change", chosen, label)
+        with gr.Column(min_width=300):
+            sliders = _attribute_sliders(studio)
+            levels = _level_boxes(studio, "Where to change it")
+            reset = gr.Button("Undo all changes", visible=bool(sliders))
+
+    def show(chosen: Chosen) -> list[Any]:
+        image, label = chosen
+        z = studio.encode(image, label)
+        again = studio.change(z, {}, label=label)
+        text = studio.say_bits(image, label)
+        return [z, _original(image), _changed(again, {}), text, *(0 for _ in sliders)]
+
+    def change(
+        z: np.ndarray, chosen: Chosen, levels: list[int] | None, *alphas: float
+    ) -> str:
+        named = dict(zip(studio.attributes, alphas, strict=True))
+        return _changed(studio.change(z, named, levels, chosen[1]), named)
+
+    outputs = [z, original, changed, bits, *sliders]
+    for event in events:
+        event.success(show, chosen, outputs, **_QUIET)
+    reset.click(show, chosen, outputs, **_QUIET)
+    moved = [slider.input for slider in sliders] + [levels.change]
+    gr.on(moved, change, [z, chosen, levels, *sliders], changed, **_LIVE)
+
+
+def _original(image: np.ndarray) -> str:
+    return figure(image, "Your picture")
+
+
+def _changed(image: np.ndarray, alphas: dict[str, float]) -> str:
+    parts = [f"{name} {alpha:+g}" for name, alpha in alphas.items() if alpha]
+    description = "Your picture, changed: " + (", ".join(parts) or "nothing yet")
+    return figure(image, "Changed", description)
+
+
+def _attribute_sliders(studio: Studio) -> list[gr.Slider]:
+    if not studio.attributes:
+        gr.Markdown(
+            "### More or less of what?\nThere will be a slider for each attribute once "
+            "you have let the model find them: `tfp-glow attributes RUN`, where RUN is "
+            "this model's folder. Then start this page again."
+        )
+        return []
+    gr.Markdown("### More or less of")
+    with gr.Group(elem_classes="attributes"):
+        return [
+            gr.Slider(-_ALPHA, _ALPHA, 0, step=0.05, label=name, buttons=[])
+            for name in studio.attributes
+        ]
+
+
+def _blend_tab(studio: Studio, chosen: gr.State, number: int) -> None:
+    image, label = studio.examples[number], studio.label_of(number)
+    first, _ = chosen.value
+    second = gr.State((image, label))
+    with gr.Row():
+        with gr.Column(min_width=300):
+            with gr.Row(elem_classes="stays"):
+                one = gr.HTML(_original(first), min_width=60, elem_id="one")
+                blended = gr.HTML(_blended(first, 0), min_width=60, elem_id="blended")
+                other = gr.HTML(_other(image), min_width=60, elem_id="other")
+            events = _chooser(studio, "blend", second, label)
+        with gr.Column(min_width=300):
+            weight = gr.Slider(
+                *(0, 100, 0),
+                step=1,
+                label="Per cent of the other picture",
+                buttons=[],
+                elem_id="weight",
+            )
+            levels = _level_boxes(studio, "What to blend")
+
+    def blend(
+        chosen: Chosen, second: Chosen, weight: float, levels: list[int] | None
+    ) -> str:
+        (a, label_a), (b, label_b) = chosen, second
+        labels = (label_a, label_b)
+        return _blended(studio.blend(a, b, weight / 100, levels, labels), weight)
+
+    inputs = [chosen, second, weight, levels]
+    for event in events:
+        shown = event.success(lambda second: _other(second[0]), second, other, **_QUIET)
+        shown.success(blend, inputs, blended, **_QUIET)
+    chosen.change(lambda chosen: _original(chosen[0]), chosen, one, **_QUIET)
+    gr.on([weight.input, levels.change, chosen.change], blend, inputs, blended, **_LIVE)
+
+
+def _other(image: np.ndarray) -> str:
+    return figure(image, "The other picture")
+
+
+def _blended(image: np.ndarray, weight: float) -> str:
+    return figure(image, "Blend", f"Blend with {weight:g} per cent of the other")
+
+
+def _draw_tab(studio: Studio) -> None:
+    label = studio.label_of(studio.shown[0])
+    several = studio.num_levels > 1
+    caption = f"{studio.num_samples} pictures that the model makes up"
+
+    def draw(seed: int, label: int | None, *temperatures: float) -> str:
+        return figure(studio.draw(temperatures, seed, label), caption)
+
+    temperatures = [_TEMPERATURE] * studio.num_levels
+    seed = gr.State(_BEGINNING)
+    with gr.Row():
+        with gr.Column(min_width=300):
+            grid = gr.HTML(
+                draw(_BEGINNING, label, *temperatures),
+                elem_id="samples",
+                elem_classes="stays",
+            )
+        with gr.Column(min_width=300):
+            label = _class_menu(studio, label)
+            overall = _temperature_slider(
+                "Temperature", "Low: tidy and much alike. High: bold, and odd at times."
+            )
+            each = [
+                _temperature_slider(f"Temperature of {_level(studio, number)}")
+                for number in range(studio.num_levels * several)
+            ]
+            others = gr.Button("Others", variant="primary")
+
+    def draw_all(temperature: float, seed: int, label: int | None) -> list[Any]:
+        all_levels = [temperature] * studio.num_levels
+        return [draw(seed, label, *all_levels), *all_levels[: len(each)]]
+
+    def draw_others(seed: int, label: int | None, *temperatures: float) -> list[Any]:
+        return [draw(seed + 1, label, *temperatures), seed + 1]
+
+    inputs = [seed, label, *(each or [overall])]
+    overall.input(draw_all, [overall, seed, label], [grid, *each], **_LIVE)
+    others.click(draw_others, inputs, [grid, seed], **_QUIET)
+    moved = [part.input for part in each]
+    moved += [label.input] if studio.has_classes else []
+    if moved:
+        gr.on(moved, draw, inputs, grid, **_LIVE)
+
+
+def _temperature_slider(label: str, info: str | None = None) -> gr.Slider:
+    return gr.Slider(
+        *(0, _MAX_TEMPERATURE, _TEMPERATURE),
+        step=0.05,
+        label=label,
+        info=info,
+        buttons=[],
     )
 
 
-def _change_tab(
-    studio: Studio, image: gr.State, label: gr.components.Component
-) -> None:
-    z = gr.State(studio.encode(studio.examples[0], studio.label_of(0)))
-    with gr.Row():
-        with gr.Column():
-            original = _picture("Your picture", studio.examples[0], "original")
-            chosen = _chooser(studio, "change", image)
-            bits = gr.Markdown(
-                studio.say_bits(studio.examples[0], studio.label_of(0)),
-                elem_id="bits",
-            )
-        with gr.Column():
-            changed = _picture("As the model changes it", studio.examples[0], "changed")
-            sliders = [
-                gr.Slider(-_ALPHA, _ALPHA, 0, step=0.05, label=name)
-                for name in studio.attributes
-            ]
-            if not sliders:
-                gr.Markdown(
-                    "To have a slider for each attribute, find them first: "
-                    "`tfp-glow attributes RUN`."
-                )
-            levels = _level_boxes(studio, "Levels that change")
-            reset = gr.Button("All back to zero")
-
-    def show(image: np.ndarray, label: int | None) -> list[Any]:
-        latent = studio.encode(image, label)
-        again = studio.change(latent, {}, None, label)
-        zeros = [0.0] * len(sliders)
-        text = studio.say_bits(image, label)
-        return [latent, _shown(image), _shown(again), text, *zeros]
-
-    def change(
-        z: np.ndarray, levels: list[int], label: int | None, *alphas: float
-    ) -> np.ndarray:
-        named = dict(zip(studio.attributes, alphas, strict=True))
-        return _shown(studio.change(z, named, levels, label))
-
-    outputs = [z, original, changed, bits, *sliders]
-    for event in chosen:
-        event.success(show, [image, label], outputs, show_progress="hidden")
-    reset.click(show, [image, label], outputs, show_progress="hidden")
-    if isinstance(label, gr.Dropdown):
-        label.change(show, [image, label], outputs, show_progress="hidden")
-    moved = [slider.input for slider in sliders] + [levels.change]
-    gr.on(moved, change, [z, levels, label, *sliders], changed, **_QUICK)
-
-
-def _blend_tab(studio: Studio, first: gr.State, label: gr.components.Component) -> None:
-    second = gr.State(studio.examples[-1])
-    gr.Markdown("From the picture of the first tab to another one.")
-    with gr.Row():
-        with gr.Column():
-            other = _picture("The other picture", studio.examples[-1], "other")
-            chosen = _chooser(studio, "blend", second)
-        with gr.Column():
-            blended = _picture("Between the two", studio.examples[0], "blended")
-            weight = gr.Slider(0, 1, 0, step=0.02, label="How much of the other")
-            levels = _level_boxes(studio, "Levels that blend")
-
-    def blend(
-        first: np.ndarray,
-        second: np.ndarray,
-        weight: float,
-        levels: list[int],
-        label: int | None,
-    ) -> np.ndarray:
-        return _shown(studio.blend(first, second, weight, levels, label))
-
-    inputs = [first, second, weight, levels, label]
-    for event in chosen:
-        shown = event.success(_shown, second, other, show_progress="hidden")
-        shown.success(blend, inputs, blended, show_progress="hidden")
-    gr.on([weight.input, levels.change, first.change], blend, inputs, blended, **_QUICK)
-
-
-def _draw_tab(studio: Studio, label: gr.components.Component) -> None:
-    temperature = 0.7
-    grid = studio.draw([temperature] * studio.num_levels, 0, studio.label_of(0))
-    with gr.Row():
-        with gr.Column():
-            samples = _picture(f"{NUM_SAMPLES} new pictures", grid, "samples")
-        with gr.Column():
-            overall = gr.Slider(
-                0, _MAX_TEMPERATURE, temperature, step=0.05, label="Temperature"
-            )
-            each = [
-                gr.Slider(
-                    0,
-                    _MAX_TEMPERATURE,
-                    temperature,
-                    step=0.05,
-                    label=f"Temperature of level {number}{_what(studio, number)}",
-                )
-                for number in range(studio.num_levels)
-            ]
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-            others = gr.Button("Draw others")
-
-    def draw(seed: int, label: int | None, *temperatures: float) -> np.ndarray:
-        return studio.draw(temperatures, seed or 0, label)
-
-    inputs = [seed, label, *each]
-    overall.input(
-        lambda t: [t] * len(each) if len(each) > 1 else t, overall, each, **_QUICK
-    ).then(draw, inputs, samples, **_QUICK)
-    moved = [slider.input for slider in each] + [seed.change]
-    if isinstance(label, gr.Dropdown):
-        moved.append(label.change)
-    gr.on(moved, draw, inputs, samples, **_QUICK)
-    others.click(lambda seed: (seed or 0) + 1, seed, seed, show_progress="hidden")
-
-
-def _chooser(studio: Studio, name: str, image: gr.State) -> list[Dependency]:
-    """A place for files and a row of examples.
+def _chooser(
+    studio: Studio, name: str, chosen: gr.State, label: int | None
+) -> list[Dependency]:
+    """Examples to choose from, and a button for a picture of one's own.
 
     Args:
         studio: Knows the examples.
-        name: What the names of the two begin with, for style sheets and tests.
-        image: What is to hold the image that is chosen.
+        name: What the names of its parts begin with, for tests.
+        chosen: What is to hold the picture that is chosen, and its class.
+        label: The class to begin with.
 
     Returns:
         The events after which it does.
     """
-    upload = gr.File(
-        label="Choose a picture of yours", height=120, elem_id=f"{name}-file"
-    )
-    gallery = gr.Gallery(
-        [_shown(image) for image in studio.examples],
-        label="Or one of these",
-        columns=8,
-        height=120,
-        allow_preview=False,
-        buttons=[],
-        format="png",
-        interactive=False,
+    examples = gr.HTML(
+        thumbnails(
+            studio.examples[studio.shown],
+            studio.shown,
+            [studio.describe(number) for number in studio.shown],
+        ),
+        js_on_load=ON_LOAD,
         elem_id=f"{name}-examples",
-        elem_classes="examples",
     )
+    upload = gr.UploadButton(
+        "Take a picture of yours", file_types=["image"], elem_id=f"{name}-upload"
+    )
+    label = _class_menu(studio, label)
 
-    def read(file: str | None) -> np.ndarray:
+    def take(clicked: gr.EventData) -> tuple[Chosen, int | None]:
+        number = int(clicked.number)
+        return (studio.examples[number], studio.label_of(number)), studio.label_of(
+            number
+        )
+
+    def read(file: str, label: int | None) -> Chosen:
         try:
             image, note = read_upload(file, studio.model.event_shape)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        finally:
+            Path(file).unlink()
         if note:
             gr.Info(note)
-        return image
+        return image, label
 
-    def take(selected: gr.SelectData) -> np.ndarray:
-        return studio.examples[selected.index]
+    def relabel(chosen: Chosen, label: int | None) -> Chosen:
+        return chosen[0], label
 
-    return [
-        upload.upload(read, upload, image, show_progress="hidden"),
-        gallery.select(take, None, image, show_progress="hidden"),
+    events = [
+        examples.click(take, None, [chosen, label], **_QUIET),
+        upload.upload(read, [upload, label], chosen, **_QUIET),
     ]
+    if studio.has_classes:
+        events.append(label.input(relabel, [chosen, label], chosen, **_QUIET))
+    return events
 
 
-def _picture(label: str, image: np.ndarray, name: str) -> gr.Image:
-    return gr.Image(
-        _shown(image),
-        label=label,
-        alt_text=label,
-        format="png",
-        interactive=False,
-        buttons=["download"],
-        elem_id=name,
-        elem_classes="pixels",
-    )
+def _class_menu(studio: Studio, label: int | None) -> gr.Dropdown | gr.State:
+    """A menu of the model's classes, where it has any."""
+    if not studio.has_classes:
+        return gr.State(None)
+    choices = [
+        (studio.name_of(number), number)
+        for number in range(studio.model.glow.num_classes)
+    ]
+    return gr.Dropdown(choices, value=label, label="Class")
 
 
 def _level_boxes(studio: Studio, label: str) -> gr.CheckboxGroup:
-    choices = [
-        (f"{number}{_what(studio, number)}", number)
-        for number in range(studio.num_levels)
-    ]
+    """Boxes to choose levels, where there is a choice."""
     every = list(range(studio.num_levels))
-    return gr.CheckboxGroup(choices, value=every, label=label)
+    choices = [(_level(studio, number), number) for number in every]
+    visible = studio.num_levels > 1
+    return gr.CheckboxGroup(choices, value=every, label=label, visible=visible)
 
 
-def _what(studio: Studio, level: int) -> str:
-    if studio.num_levels == 1:
-        return ""
-    ends = {0: ", the finest", studio.num_levels - 1: ", the coarsest"}
-    return ends.get(level, "")
-
-
-def _shown(image: np.ndarray) -> np.ndarray:
-    """A model's image as Gradio takes it: grey ones have no axis of channels."""
-    return image[..., 0] if image.shape[-1] == 1 else image
+def _level(studio: Studio, number: int) -> str:
+    ends = {0: " (fine detail)", studio.num_levels - 1: " (overall shape)"}
+    return f"level {number}{ends.get(number, '')}"

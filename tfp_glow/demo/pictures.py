@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from tfp_glow._pictures import on_white, to_8_bits
 from tfp_glow.data.padding import pad, padded_shape
-from tfp_glow.data.squares import without_transparency
 
 __all__ = ["MAX_BYTES", "read_upload"]
 
 MAX_BYTES = 20 * 2**20
 """Of a file."""
-_MAX_PIXELS = 50_000_000  # 150 MB once it is decoded
-_REDUCING_GAP = 3.0
+_MAX_PIXELS = 50_000_000  # 200 MB once it is decoded
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_MOVING = ("PNG", "WEBP", "GIF")
+_REDUCING_GAP = 3.0  # Pillow: "practically indistinguishable" from a full decoding
 
 
 def read_upload(
@@ -29,7 +31,7 @@ def read_upload(
         event_shape: `(H, W, C)` of the model.
 
     Returns:
-        `uint8` `[H, W, C]`, and what was done to it, a sentence or nothing.
+        `uint8` `[H, W, C]`, and what was done to it: a sentence or two, or nothing.
 
     Raises:
         ValueError: If it cannot be used; the message is for whoever uploaded it.
@@ -41,34 +43,37 @@ def read_upload(
         )
     height, width, channels = event_shape
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=_FORMATS) as opened:
             if opened.width * opened.height > _MAX_PIXELS:
-                raise ValueError(
-                    f"This picture is too large: it has {opened.width:,} x "
-                    f"{opened.height:,} pixels, and at most "
-                    f"{_MAX_PIXELS // 10**6} million can be read. Make it smaller."
-                )
-            notes = []
-            if getattr(opened, "n_frames", 1) > 1:
-                notes.append("It moves: this is its first frame.")
-            if opened.has_transparency_data:
-                notes.append("What is transparent became white.")
-            enough = [round(_REDUCING_GAP * size) for size in (width, height)]
-            opened.draft(None, enough)
-            image = without_transparency(ImageOps.exif_transpose(opened), channels)
-    except ValueError:
-        raise
-    except Image.DecompressionBombError:
-        raise ValueError("This picture is too large. Make it smaller.") from None
+                raise Image.DecompressionBombError
+            notes = _notes(opened)
+            # JPEG can be decoded at a half, a quarter or an eighth of its size.
+            opened.draft(
+                None, [round(_REDUCING_GAP * side) for side in (width, height)]
+            )
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = on_white(to_8_bits(opened), channels)
+    except Image.DecompressionBombError:  # Pillow's own limit is higher.
+        raise ValueError(
+            "This picture is too large: at most "
+            f"{_MAX_PIXELS // 10**6} million pixels can be read. Make it smaller."
+        ) from None
     except Exception:  # Pillow raises many kinds.
         raise ValueError(
-            "This file is no picture that can be read. Choose a PNG, JPEG, WebP, GIF, "
-            "BMP or TIFF file."
+            "This file is no picture that can be read here. Choose a PNG, JPEG, WebP, "
+            "GIF, BMP or TIFF file."
         ) from None
-    own_shape = (image.height, image.width, channels)
-    if own_shape != event_shape and padded_shape(own_shape) == event_shape:
-        return pad(np.asarray(image).reshape(own_shape), own_shape).numpy(), "".join(
-            notes
-        )
+    shape = (image.height, image.width, channels)
+    if padded_shape(shape) == event_shape:
+        return pad(np.asarray(image).reshape(shape), shape).numpy(), notes
     image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(event_shape), " ".join(notes)
+    return np.asarray(image).reshape(event_shape), notes
+
+
+def _notes(picture: Image.Image) -> str:
+    notes = []
+    if picture.format in _MOVING and picture.is_animated:
+        notes.append("It moves: this is its first frame.")
+    if picture.has_transparency_data:
+        notes.append("What is transparent became white.")
+    return " ".join(notes)

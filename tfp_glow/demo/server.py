@@ -2,75 +2,76 @@
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from tempfile import TemporaryDirectory
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
-from tfp_glow.demo.page import CSS, HEAD, make_page
+from tfp_glow.demo.markup import CSS, HEAD
+from tfp_glow.demo.page import make_page
 from tfp_glow.demo.pictures import MAX_BYTES
 from tfp_glow.demo.studio import Studio
 
-__all__ = ["bind", "make_app", "serve"]
+__all__ = ["bind", "make_server", "serve"]
 
 # Whatever Gradio's files ask for, a browser gets it from here or not at all.
 _POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' "
-    "blob:; style-src 'self' 'unsafe-inline'"
+    "default-src 'self' data: blob:; "
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'"
 )
-_FONTS = ["system-ui", "sans-serif"]
-
-
-def make_app(studio: Studio) -> FastAPI:
-    """The page of a model, an ASGI application that asks nobody for anything."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    app = FastAPI(openapi_url=None)
-
-    @app.middleware("http")
-    async def with_policy(
-        request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await answer(request)
-        response.headers["Content-Security-Policy"] = _POLICY
-        return response
-
-    theme = gr.themes.Default(font=_FONTS, font_mono=["monospace"])
-    return gr.mount_gradio_app(
-        app,
-        make_page(studio),
-        path="/",
-        theme=theme,
-        css=CSS,
-        head=HEAD,
-        footer_links=[],
-        ssr_mode=False,
-        max_file_size=MAX_BYTES,
-        show_error=True,
-    )
+_GRACE_SECONDS = 1  # A page that is open keeps a connection.
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket for the page; port 0 is any that is free.
+    """A socket that listens; port 0 is any that is free.
 
     Raises:
         OSError: If it cannot be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((host, port))
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
     except OSError as error:
-        bound.close()
         raise OSError(
-            f"The page cannot be at {host}:{port}: {error.strerror}. Choose another "
-            "--port, or --host."
+            f"The page cannot be at {host}, port {port}: {error.strerror}. Name "
+            "another --port or --host."
         ) from error
-    return bound
 
 
-def serve(studio: Studio, bound: socket.socket) -> None:
-    """Serves the page until it is interrupted."""
-    config = uvicorn.Config(make_app(studio), log_level="warning")
-    uvicorn.Server(config).run([bound])
+def make_server(studio: Studio) -> uvicorn.Server:
+    """The server of a model's page, which asks nobody for anything."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    app = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        make_page(studio),
+        path="/",
+        theme=gr.themes.Default(
+            primary_hue="indigo",
+            font=["system-ui", "sans-serif"],
+            font_mono=["monospace"],
+        ),
+        css=CSS,
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        max_file_size=MAX_BYTES,
+    )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            headers=[("Content-Security-Policy", _POLICY)],
+            log_level="warning",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+
+
+def serve(server: uvicorn.Server, bound: socket.socket) -> None:
+    """Serves until an interrupt. What was uploaded is gone then, at the latest."""
+    with TemporaryDirectory() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        server.run([bound])
