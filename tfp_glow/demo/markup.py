@@ -17,28 +17,29 @@ __all__ = ["CSS", "HEAD", "ON_LOAD", "figure", "thumbnails"]
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 CSS = """
-.gradio-container { max-width: 1080px !important; }
+.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 h1 { margin-bottom: 0; }
+.html-container { padding: 0 !important; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 8px;
   border: 1px solid var(--border-color-primary); image-rendering: pixelated; }
-figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm);
-  color: var(--body-text-color-subdued); }
-.thumbnails { display: flex; flex-wrap: wrap; gap: 8px; }
-.thumbnails button { padding: 0; border-radius: 6px; cursor: pointer;
+figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm); }
+.thumbnails { display: flex; flex-wrap: wrap; gap: 6px; }
+.thumbnails button { margin: 0; padding: 0; border-radius: 6px; cursor: pointer;
   border: 2px solid var(--border-color-primary); background: none; }
 .thumbnails button[aria-pressed=true] { border-color: var(--color-accent); }
-.thumbnails img { display: block; width: 48px; height: 48px; object-fit: cover;
+.thumbnails img { display: block; width: 40px; height: 40px; object-fit: cover;
   border-radius: 4px; image-rendering: pixelated; }
-.attributes { display: grid !important; gap: 0;
-  grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); }
+.attributes > .styler { display: grid !important;
+  grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); }
 /* What begins in the middle is not filled from the left. */
 .attributes input[type=range]::-webkit-slider-runnable-track {
   background: var(--neutral-300) !important; }
-.attributes input[type=range]::-moz-range-progress { background: none; }
+.attributes input[type=range]::-moz-range-progress { background: none !important; }
 input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-500); }
 :is(button, input):focus-visible {
   outline: 3px solid var(--color-accent) !important; outline-offset: 2px; }
+/* Pictures stay in sight while the sliders below them are moved. */
 @media (max-width: 640px) {
   .stays { position: sticky !important; top: 0; z-index: 10; padding: 8px 0;
     background: var(--body-background-fill); }

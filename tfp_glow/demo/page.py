@@ -15,6 +15,7 @@ __all__ = ["make_page"]
 
 _ALPHA = 1.5  # openai/glow's demonstration goes to 1
 _TEMPERATURE, _MAX_TEMPERATURE = 0.7, 1.2
+_PER_CENT = 50  # of the other picture, to begin with
 _BEGINNING = 0  # the seed of the first grid
 
 # A slider moves faster than a model answers: of what waits only the last is computed.
@@ -36,11 +37,11 @@ def make_page(studio: Studio) -> gr.Blocks:
         )
         first, *_, last = studio.shown
         chosen = gr.State((studio.examples[first], studio.label_of(first)))
-        with gr.Tab("Change a picture"):
+        with gr.Tab("Change"):
             _change_tab(studio, chosen, first)
-        with gr.Tab("Blend two"):
+        with gr.Tab("Blend"):
             _blend_tab(studio, chosen, last)
-        with gr.Tab("New pictures"):
+        with gr.Tab("Draw"):
             _draw_tab(studio)
     return page
 
@@ -54,7 +55,7 @@ def _change_tab(studio: Studio, chosen: gr.State, number: int) -> None:
                 original = gr.HTML(_original(image), min_width=100, elem_id="original")
                 changed = gr.HTML(_changed(image, {}), min_width=100, elem_id="changed")
             bits = gr.Markdown(studio.say_bits(image, label), elem_id="bits")
-            events = _chooser(studio, "change", chosen, label)
+            events = _chooser(studio, "change", "Another picture", chosen, label)
         with gr.Column(min_width=300):
             sliders = _attribute_sliders(studio)
             levels = _level_boxes(studio, "Where to change it")
@@ -115,12 +116,12 @@ def _blend_tab(studio: Studio, chosen: gr.State, number: int) -> None:
         with gr.Column(min_width=300):
             with gr.Row(elem_classes="stays"):
                 one = gr.HTML(_original(first), min_width=60, elem_id="one")
-                blended = gr.HTML(_blended(first, 0), min_width=60, elem_id="blended")
+                blended = gr.HTML(min_width=60, elem_id="blended")
                 other = gr.HTML(_other(image), min_width=60, elem_id="other")
-            events = _chooser(studio, "blend", second, label)
+            events = _chooser(studio, "blend", "The other picture", second, label)
         with gr.Column(min_width=300):
             weight = gr.Slider(
-                *(0, 100, 0),
+                *(0, 100, _PER_CENT),
                 step=1,
                 label="Per cent of the other picture",
                 buttons=[],
@@ -135,6 +136,7 @@ def _blend_tab(studio: Studio, chosen: gr.State, number: int) -> None:
         labels = (label_a, label_b)
         return _blended(studio.blend(a, b, weight / 100, levels, labels), weight)
 
+    blended.value = blend(chosen.value, second.value, _PER_CENT, None)
     inputs = [chosen, second, weight, levels]
     for event in events:
         shown = event.success(lambda second: _other(second[0]), second, other, **_QUIET)
@@ -154,7 +156,7 @@ def _blended(image: np.ndarray, weight: float) -> str:
 def _draw_tab(studio: Studio) -> None:
     label = studio.label_of(studio.shown[0])
     several = studio.num_levels > 1
-    caption = f"{studio.num_samples} pictures that the model makes up"
+    caption = f"{studio.num_samples} pictures that the model has drawn"
 
     def draw(seed: int, label: int | None, *temperatures: float) -> str:
         return figure(studio.draw(temperatures, seed, label), caption)
@@ -177,7 +179,7 @@ def _draw_tab(studio: Studio) -> None:
                 _temperature_slider(f"Temperature of {_level(studio, number)}")
                 for number in range(studio.num_levels * several)
             ]
-            others = gr.Button("Others", variant="primary")
+            others = gr.Button("Draw others", variant="primary")
 
     def draw_all(temperature: float, seed: int, label: int | None) -> list[Any]:
         all_levels = [temperature] * studio.num_levels
@@ -206,19 +208,21 @@ def _temperature_slider(label: str, info: str | None = None) -> gr.Slider:
 
 
 def _chooser(
-    studio: Studio, name: str, chosen: gr.State, label: int | None
+    studio: Studio, name: str, heading: str, chosen: gr.State, label: int | None
 ) -> list[Dependency]:
     """Examples to choose from, and a button for a picture of one's own.
 
     Args:
         studio: Knows the examples.
         name: What the names of its parts begin with, for tests.
+        heading: What is chosen.
         chosen: What is to hold the picture that is chosen, and its class.
         label: The class to begin with.
 
     Returns:
         The events after which it does.
     """
+    gr.Markdown(f"### {heading}")
     examples = gr.HTML(
         thumbnails(
             studio.examples[studio.shown],
@@ -229,7 +233,7 @@ def _chooser(
         elem_id=f"{name}-examples",
     )
     upload = gr.UploadButton(
-        "Take a picture of yours", file_types=["image"], elem_id=f"{name}-upload"
+        "Choose a picture of yours", file_types=["image"], elem_id=f"{name}-upload"
     )
     label = _class_menu(studio, label)
 

@@ -48,11 +48,7 @@ def make_server(studio: Studio) -> uvicorn.Server:
         FastAPI(openapi_url=None),
         make_page(studio),
         path="/",
-        theme=gr.themes.Default(
-            primary_hue="indigo",
-            font=["system-ui", "sans-serif"],
-            font_mono=["monospace"],
-        ),
+        theme=_theme(),
         css=CSS,
         head=HEAD,
         footer_links=[],
@@ -75,3 +71,14 @@ def serve(server: uvicorn.Server, bound: socket.socket) -> None:
     with TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         server.run([bound])
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the computer, and paler text that can still be read."""
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+    )
