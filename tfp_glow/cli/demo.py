@@ -32,14 +32,14 @@ def run(arguments: argparse.Namespace) -> None:
             a file is damaged.
     """
     require("gradio", "The page", extra="demo")
-    from tfp_glow.demo.server import bind, make_server, serve
+    from tfp_glow.demo.server import bind, serve
 
     with bind(arguments.host, arguments.port) as bound:
-        server = make_server(_studio(arguments))
+        studio = _studio(arguments)
         host, port = bound.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
-        serve(server, bound)
+        serve(studio, bound)
 
 
 def _studio(arguments: argparse.Namespace) -> "Studio":

@@ -30,7 +30,7 @@ figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm); }
 .thumbnails button[aria-pressed=true] { border-color: var(--color-accent); }
 .thumbnails img { display: block; width: 40px; height: 40px; object-fit: cover;
   border-radius: 4px; image-rendering: pixelated; }
-.attributes > .styler { display: grid !important;
+.attributes .form { display: grid !important;
   grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); }
 /* What begins in the middle is not filled from the left. */
 .attributes input[type=range]::-webkit-slider-runnable-track {
@@ -41,6 +41,8 @@ input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-500); 
   outline: 3px solid var(--color-accent) !important; outline-offset: 2px; }
 /* Pictures stay in sight while the sliders below them are moved. */
 @media (max-width: 640px) {
+  .sides { flex-direction: column; }
+  .sides > .column { display: contents !important; }
   .stays { position: sticky !important; top: 0; z-index: 10; padding: 8px 0;
     background: var(--body-background-fill); }
   .stays img { max-height: 34vh; object-fit: contain; border: none; }

@@ -49,7 +49,7 @@ def make_page(studio: Studio) -> gr.Blocks:
 def _change_tab(studio: Studio, chosen: gr.State, number: int) -> None:
     image, label = studio.examples[number], studio.label_of(number)
     z = gr.State(studio.encode(image, label))
-    with gr.Row():
+    with gr.Row(elem_classes="sides"):
         with gr.Column(min_width=300):
             with gr.Row(elem_classes="stays"):
                 original = gr.HTML(_original(image), min_width=100, elem_id="original")
@@ -112,7 +112,7 @@ def _blend_tab(studio: Studio, chosen: gr.State, number: int) -> None:
     image, label = studio.examples[number], studio.label_of(number)
     first, _ = chosen.value
     second = gr.State((image, label))
-    with gr.Row():
+    with gr.Row(elem_classes="sides"):
         with gr.Column(min_width=300):
             with gr.Row(elem_classes="stays"):
                 one = gr.HTML(_original(first), min_width=60, elem_id="one")
@@ -146,7 +146,7 @@ def _blend_tab(studio: Studio, chosen: gr.State, number: int) -> None:
 
 
 def _other(image: np.ndarray) -> str:
-    return figure(image, "The other picture")
+    return figure(image, "The other")
 
 
 def _blended(image: np.ndarray, weight: float) -> str:
@@ -163,7 +163,7 @@ def _draw_tab(studio: Studio) -> None:
 
     temperatures = [_TEMPERATURE] * studio.num_levels
     seed = gr.State(_BEGINNING)
-    with gr.Row():
+    with gr.Row(elem_classes="sides"):
         with gr.Column(min_width=300):
             grid = gr.HTML(
                 draw(_BEGINNING, label, *temperatures),

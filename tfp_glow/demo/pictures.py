@@ -66,8 +66,17 @@ def read_upload(
     shape = (image.height, image.width, channels)
     if padded_shape(shape) == event_shape:
         return pad(np.asarray(image).reshape(shape), shape).numpy(), notes
-    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    image = _middle(image, width, height)
     return np.asarray(image).reshape(event_shape), notes
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Cut before it is resized, unlike `ImageOps.fit`: nothing outside bleeds in."""
+    scale = min(image.width / width, image.height / height)
+    cut = [max(1, round(scale * side)) for side in (width, height)]
+    left, top = ((have - want) // 2 for have, want in zip(image.size, cut, strict=True))
+    image = image.crop((left, top, left + cut[0], top + cut[1]))
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _notes(picture: Image.Image) -> str:

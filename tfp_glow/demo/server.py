@@ -53,6 +53,7 @@ def make_server(studio: Studio) -> uvicorn.Server:
         head=HEAD,
         footer_links=[],
         run_history=False,
+        show_error=False,  # but those that say what to do
         ssr_mode=False,
         max_file_size=MAX_BYTES,
     )
@@ -66,11 +67,11 @@ def make_server(studio: Studio) -> uvicorn.Server:
     )
 
 
-def serve(server: uvicorn.Server, bound: socket.socket) -> None:
+def serve(studio: Studio, bound: socket.socket) -> None:
     """Serves until an interrupt. What was uploaded is gone then, at the latest."""
     with TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        server.run([bound])
+        make_server(studio).run([bound])
 
 
 def _theme() -> gr.themes.Base:
