@@ -12,11 +12,10 @@ import numpy as np
 
 from tfp_glow._pictures import to_png
 
-__all__ = ["CSS", "HEAD", "ON_LOAD", "figure", "thumbnails"]
+__all__ = ["HEAD", "ON_LOAD", "figure", "thumbnails"]
 
-HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-
-CSS = """
+HEAD = """
+<style>
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 h1 { margin-bottom: 0; }
 .html-container { padding: 0 !important; }
@@ -41,13 +40,16 @@ input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-500); 
   outline: 3px solid var(--color-accent) !important; outline-offset: 2px; }
 /* Pictures stay in sight while the sliders below them are moved. */
 @media (max-width: 640px) {
+  .gradio-container { overflow: clip !important; }  /* `hidden` would let go of it */
   .sides { flex-direction: column; }
   .sides > .column { display: contents !important; }
   .stays { position: sticky !important; top: 0; z-index: 10; padding: 8px 0;
     background: var(--body-background-fill); }
   .stays img { max-height: 34vh; object-fit: contain; border: none; }
 }
+</style>
 """
+"""Of the page. As its `css` Gradio would let no rule speak of the page as a whole."""
 
 ON_LOAD = """
 element.addEventListener("click", (event) => {

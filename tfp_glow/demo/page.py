@@ -230,6 +230,7 @@ def _chooser(
             [studio.describe(number) for number in studio.shown],
         ),
         js_on_load=ON_LOAD,
+        apply_default_css=False,
         elem_id=f"{name}-examples",
     )
     upload = gr.UploadButton(

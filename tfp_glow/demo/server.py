@@ -8,7 +8,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from tfp_glow.demo.markup import CSS, HEAD
+from tfp_glow.demo.markup import HEAD
 from tfp_glow.demo.page import make_page
 from tfp_glow.demo.pictures import MAX_BYTES
 from tfp_glow.demo.studio import Studio
@@ -49,7 +49,6 @@ def make_server(studio: Studio) -> uvicorn.Server:
         make_page(studio),
         path="/",
         theme=_theme(),
-        css=CSS,
         head=HEAD,
         footer_links=[],
         run_history=False,
