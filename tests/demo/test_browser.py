@@ -372,3 +372,48 @@ def test_asks_nobody_else_and_complains_of_nothing(shown, phone, address):
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'self'")
     assert "http" not in policy
+
+
+@pytest.fixture(scope="module")
+def in_colour(browser):
+    """The page of a class-conditional model of one level, without attributes."""
+    studio = make_studio((16, 16, 3), num_classes=3, num_levels=1)
+    with serving(studio) as address, opened(browser, address, studio, PHONE) as shown:
+        yield shown
+
+
+def test_classes(in_colour):
+    studio = in_colour.studio
+    in_colour.page.locator("#change-examples [value='1']").click()
+    in_colour.shows("changed", studio.examples[1])
+    in_colour.page.get_by_label("Class").filter(visible=True).click()
+    in_colour.page.get_by_role("option", name="2").click()
+    bits = studio.say_bits(studio.examples[1], 2).replace("**", "")
+    sync_api.expect(in_colour.page.locator("#bits")).to_have_text(bits)
+    assert bits != studio.say_bits(studio.examples[1], 1).replace("**", "")
+    assert "tfp-glow attributes RUN" in in_colour.page.inner_text("body")
+
+
+def test_blend_of_two_classes_and_drawings_of_one(in_colour):
+    studio = in_colour.studio
+    in_colour.tab("Change")
+    in_colour.page.locator("#change-examples [value='2']").click()
+    in_colour.shows("original", studio.examples[2])
+    in_colour.tab("Blend")
+    in_colour.page.locator("#blend-examples [value='1']").click()
+    in_colour.slider("Per cent").fill("80")
+    blended = studio.blend(*studio.examples[[2, 1]], 0.8, labels=(0, 1))
+    in_colour.shows("blended", blended)
+    in_colour.tab("Draw")
+    in_colour.slider("Temperature").fill("1")
+    in_colour.shows("samples", studio.draw([1.0], 0, 0))
+    in_colour.page.get_by_label("Class").filter(visible=True).click()
+    in_colour.page.get_by_role("option", name="2").click()
+    in_colour.shows("samples", studio.draw([1.0], 0, 2))
+
+
+def test_nothing_overlaps_in_colour(in_colour):
+    for tab in TABS:
+        in_colour.tab(tab)
+        assert in_colour.page.evaluate(LAYOUT) == []
+    assert in_colour.complaints == []
