@@ -84,6 +84,11 @@ def test_says_what_is_out_of_the_ordinary(studio, monkeypatch, shift, word):
     assert word in studio.say_bits(studio.examples[0])
 
 
+def test_says_what_cannot_be_measured(studio, monkeypatch):
+    monkeypatch.setattr(studio, "_bits", lambda images, labels: np.array([np.inf]))
+    assert "beyond what the model can measure" in studio.say_bits(studio.examples[0])
+
+
 def test_measures_examples_by_few_where_they_are_large(monkeypatch):
     studio = make_studio((128, 128, 3), num_levels=1)
     assert studio.num_samples == 4

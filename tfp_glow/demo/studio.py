@@ -57,7 +57,13 @@ class Studio:
                 "The page needs images to begin with, with their classes where the "
                 f"model has classes. Received: {len(self.examples)} images."
             )
-        self._usual = self._measure_examples()
+        bits = self._measure_examples()
+        self._usual = bits[np.isfinite(bits)]
+        if not len(self._usual):
+            raise ValueError(
+                "The model has no finite bits/dim for any image to begin with. "
+                "`tfp-glow check RUN` looks for what is wrong."
+            )
         image, label = self.examples[0], self.label_of(0)
         self.change(self.encode(image, label), {}, label=label)
         self.blend(image, image, 0.5, labels=(label, label))
@@ -182,6 +188,8 @@ class Studio:
     def say_bits(self, image: np.ndarray, label: int | None = None) -> str:
         """Bits/dim of an image, and what that means, in Markdown."""
         bits = self._bits(image[np.newaxis], _one(label)).item()
+        if not np.isfinite(bits):
+            return "**No bits/dim.** This picture is beyond what the model can measure."
         raw_bytes = prod(self.model.event_shape) * self.model.num_bits / 8
         packed_bytes = ceil(raw_bytes * bits / self.model.num_bits)
         low, high = np.quantile(self._usual, [_UNUSUAL, 1 - _UNUSUAL])
