@@ -9,6 +9,7 @@ from tfp_glow.cli.options import (
     add_limit,
     add_output,
     add_run,
+    port,
     positive_number,
 )
 
@@ -108,21 +109,12 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=7860,
         help="port; 0 takes any that is free (default: %(default)s)",
     )
     _add_attributes_file(parser)
     add_held_out(parser)
-
-
-def _port(text: str) -> int:
-    """A port, or 0 for any."""
-    if not text.isdecimal() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(
-            f"must be an integer from 0 to 65535, unlike {text!r}"
-        )
-    return int(text)
 
 
 def _add_attributes_file(parser: argparse.ArgumentParser) -> None:
