@@ -60,7 +60,7 @@ def make_server(studio: Studio) -> uvicorn.Server:
         uvicorn.Config(
             app,
             headers=[("Content-Security-Policy", _POLICY)],
-            log_level="warning",
+            log_level="critical",  # Pages that are open at the end are no errors.
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
