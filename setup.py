@@ -42,6 +42,11 @@ BENCHMARKS = [
     "normflows>=1.7.3,<2",  # the peer on PyTorch
     "torch>=2.6,<3",
 ]
+DEMO = [  # `tfp-glow demo`
+    "fastapi>=0.115.3,<1",
+    "gradio>=6.31,<7",
+    "uvicorn>=0.36,<1",
+]
 HUB = ["huggingface-hub>=1,<3"]  # models of Hugging Face, by their ids
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
 SERVE = [  # `tfp-glow serve`
@@ -56,11 +61,13 @@ SERVE = [  # `tfp-glow serve`
 VIDEO = ["av>=14,<19"]  # `tfp-glow interpolate --mp4`
 DEV = [
     *DATA,
+    *DEMO,
     *SERVE,
     *VIDEO,
     "build>=1.2.1,<2",
     "furo>=2025.9,<2027",  # the look of the reference
     "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
+    "playwright>=1.65,<2",  # drives a browser in `tests/demo`
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6.1,<4",
     "ruff>=0.17,<0.18",
@@ -83,6 +90,7 @@ setup(
     extras_require={
         "benchmarks": BENCHMARKS,
         "data": DATA,
+        "demo": DEMO,
         "dev": DEV,
         "hub": HUB,
         "ray": RAY,

@@ -55,6 +55,7 @@ ORDER = [
     "plots",
     "tfp_glow",
     "serving",
+    "demo",
     "cli",
 ]
 # These know nothing of the flow, so that a user can take them alone.

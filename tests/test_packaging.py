@@ -30,7 +30,8 @@ INDIRECT = {"tensorboard", "importlib-resources"}
 # The extras that a user may leave out.
 LAZY = {"data", "demo", "hub", "ray", "serve", "video"}
 LARGE = {"hub", "ray"}  # without which `make test` skips or fakes what needs it
-OPTIONAL_PARTS = ("tfp_glow/serving/",)  # which are imported inside functions alone
+# These are imported inside functions alone.
+OPTIONAL_PARTS = ("tfp_glow/demo/", "tfp_glow/serving/")
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -9,10 +9,11 @@ from tfp_glow.cli.options import (
     add_limit,
     add_output,
     add_run,
+    port,
     positive_number,
 )
 
-__all__ = ["add_attributes", "add_interpolate", "add_manipulate"]
+__all__ = ["add_attributes", "add_demo", "add_interpolate", "add_manipulate"]
 
 _PICTURE = "a file, or the number of a held-out image of the data set"
 
@@ -76,12 +77,7 @@ def add_manipulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attribute", required=True, metavar="NAME", help="one that `attributes` found"
     )
-    parser.add_argument(
-        "--attributes",
-        type=Path,
-        metavar="FILE",
-        help=".npz file of `attributes` (default: attributes.npz in the run folder)",
-    )
+    _add_attributes_file(parser)
     parser.add_argument(
         "--strength",
         type=positive_number,
@@ -94,6 +90,40 @@ def add_manipulate(parser: argparse.ArgumentParser) -> None:
     _add_label(parser)
     add_held_out(parser)
     _add_outputs(parser)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `tfp-glow demo`."""
+    model = parser.add_mutually_exclusive_group(required=True)
+    add_run(model, nargs="?")
+    model.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="instead of a run, a model that comes with the package: digits or fashion",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; others than this computer's own let the network in "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=port,
+        default=7860,
+        help="port; 0 takes any that is free (default: %(default)s)",
+    )
+    _add_attributes_file(parser)
+    add_held_out(parser)
+
+
+def _add_attributes_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--attributes",
+        type=Path,
+        metavar="FILE",
+        help=".npz file of `attributes` (default: attributes.npz in the run folder)",
+    )
 
 
 def _add_steps(parser: argparse.ArgumentParser) -> None:

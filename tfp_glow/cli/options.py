@@ -17,6 +17,7 @@ __all__ = [
     "add_run",
     "add_seed",
     "model_name",
+    "port",
     "positive_integer",
     "positive_number",
 ]
@@ -25,10 +26,11 @@ PRECISIONS = ["float32", "float64", "mixed_bfloat16"]
 EXPORT_PRECISIONS = ["float32", "bfloat16"]
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
+def add_run(parser: argparse._ActionsContainer, **options: str) -> None:
     """Adds the run folder."""
     parser.add_argument(
         "run_folder",
+        **options,
         type=Path,
         metavar="RUN",
         help="what `train --output` or `import-openai` wrote",
@@ -94,6 +96,14 @@ def model_name(text: str) -> str:
             f"must be of {NAME_RULE}, and not be a number, unlike {text!r}"
         )
     return text
+
+
+def port(text: str) -> int:
+    """A port, or 0 for any that is free."""
+    value = int(text) if text.isdecimal() and text.isascii() else -1
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, not {text!r}")
+    return value
 
 
 def positive_integer(text: str) -> int:

@@ -9,6 +9,7 @@ from typing import NoReturn
 from tfp_glow._suggest import suggestion
 from tfp_glow.cli.latent_options import (
     add_attributes,
+    add_demo,
     add_interpolate,
     add_manipulate,
 )
@@ -37,6 +38,7 @@ examples:
   tfp-glow evaluate runs/digits
   tfp-glow sample runs/digits --temperature 0.8
   tfp-glow interpolate runs/digits 0 1 --gif
+  tfp-glow demo runs/digits
   tfp-glow check runs/digits
   tfp-glow export runs/digits exported
   tfp-glow serve exported --port 8501
@@ -202,6 +204,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_interpolate(add("interpolate", "go from one picture to another"))
     add_attributes(add("attributes", "find the directions of attributes in latents"))
     add_manipulate(add("manipulate", "give a picture more or less of an attribute"))
+
+    add_demo(add("demo", "play with a model on a page in the browser"))
 
     openai = add("import-openai", "make a run of a checkpoint of openai/glow")
     openai.add_argument(

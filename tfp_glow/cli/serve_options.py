@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tfp_glow.cli.options import positive_integer, positive_number
+from tfp_glow.cli.options import port, positive_integer, positive_number
 
 __all__ = ["add_serve"]
 
@@ -25,14 +25,14 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     )
     listening.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=8501,
         metavar="N",
         help="port for HTTP; 0 for any that is free (default: %(default)s)",
     )
     listening.add_argument(
         "--grpc-port",
-        type=_port,
+        type=port,
         metavar="N",
         help="port for gRPC, such as 8500 (default: no gRPC)",
     )
@@ -118,10 +118,3 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="print a line for each request"
     )
-
-
-def _port(text: str) -> int:
-    value = int(text) if text.isdecimal() and text.isascii() else -1
-    if not 0 <= value < 2**16:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, not {text!r}")
-    return value

@@ -31,7 +31,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tfp_glow._pictures import on_white
+from tfp_glow._pictures import on_white, to_8_bits
 from tfp_glow._suggest import suggestion
 
 __all__ = ["CROPS", "check_crop", "note", "to_squares"]
@@ -158,7 +158,7 @@ def _read(
             enough = round(_REDUCING_GAP * shorter_side * size)
             image.draft(None, (enough, enough))
             image = ImageOps.exif_transpose(image)
-            image = on_white(_to_8_bits(image), channels)
+            image = on_white(to_8_bits(image), channels)
             image = _cut(image, size, place, crop)
             return np.asarray(image).reshape(shape)
     except Exception as error:  # Pillow raises many kinds; training is to go on.
@@ -179,13 +179,3 @@ def _cut(image: Image.Image, size: int, place: np.ndarray, crop: str) -> Image.I
     left, top = (np.array(image.size) - side) * place
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.LANCZOS, box)
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16 bits of grey as 8; Pillow's own conversion would cut off what is above 255."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65_535:
-        raise ValueError("its values have more than 16 bits.")
-    return Image.fromarray((values // 256).astype(np.uint8))

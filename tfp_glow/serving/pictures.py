@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfp_glow._pictures import on_white
+from tfp_glow._pictures import on_white, to_png
 from tfp_glow.serving.refused import Refused
 from tfp_glow.serving.signatures import Tensor
 
@@ -52,7 +52,9 @@ def to_base64(images: np.ndarray) -> list[dict[str, str]]:
     Returns:
         For each `{"b64": ...}`.
     """
-    return [{"b64": _png(image)} for image in images]
+    return [
+        {"b64": base64.b64encode(to_png(image)).decode("ascii")} for image in images
+    ]
 
 
 def _image(value: Any, tensor: Tensor) -> np.ndarray:
@@ -84,11 +86,3 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
 
 def _opened(data: bytes) -> Image.Image:
     return Image.open(BytesIO(data), formats=("PNG", "JPEG"))
-
-
-def _png(image: np.ndarray) -> str:
-    file = BytesIO()
-    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
-        file, "PNG"
-    )
-    return base64.b64encode(file.getvalue()).decode("ascii")

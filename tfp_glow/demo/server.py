@@ -1,0 +1,84 @@
+"""Serves the page, to this computer alone unless told otherwise."""
+
+import os
+import socket
+from tempfile import TemporaryDirectory
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+
+from tfp_glow.demo.markup import HEAD
+from tfp_glow.demo.page import make_page
+from tfp_glow.demo.pictures import MAX_BYTES
+from tfp_glow.demo.studio import Studio
+
+__all__ = ["bind", "make_server", "serve"]
+
+# Whatever Gradio's files ask for, a browser gets it from here or not at all.
+_POLICY = (
+    "default-src 'self' data: blob:; "
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'"
+)
+_GRACE_SECONDS = 1  # A page that is open keeps a connection.
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any that is free.
+
+    Raises:
+        OSError: If it cannot be had.
+    """
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise OSError(
+            f"The page cannot be at {host}, port {port}: {error.strerror}. Name "
+            "another --port or --host."
+        ) from error
+
+
+def make_server(studio: Studio) -> uvicorn.Server:
+    """The server of a model's page, which asks nobody for anything."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    app = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        make_page(studio),
+        path="/",
+        theme=_theme(),
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        show_error=False,  # but those that say what to do
+        ssr_mode=False,
+        max_file_size=MAX_BYTES,
+    )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            headers=[("Content-Security-Policy", _POLICY)],
+            log_level="critical",  # Pages that are open at the end are no errors.
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+
+
+def serve(studio: Studio, bound: socket.socket) -> None:
+    """Serves until an interrupt. What was uploaded is gone then, at the latest."""
+    with TemporaryDirectory() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        make_server(studio).run([bound])
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the computer, and paler text that can still be read."""
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+    )
