@@ -1,5 +1,6 @@
 """What is typed wrong, and what the answer is."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,17 @@ def test_output_that_holds_something_else(capsys, tmp_path):
     train[-1] += "/letter.txt"
     assert "is a file" in error(capsys, *train, "--overwrite")
     assert (tmp_path / "letter.txt").read_text() == "Dear"
+
+
+def test_output_that_cannot_be_written(capsys, tmp_path, monkeypatch):
+    def train(path):
+        return error(capsys, "train", "--dataset=digits", f"--output={path}")
+
+    assert "Name another folder" in train("/dev/null/run")  # to root, too
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as to others
+    said = train(tmp_path / "new" / "run")
+    assert f"no permission to write to {tmp_path}. Name another folder" in said
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,10 @@ def test_says_what_is_wrong_with_the_file(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="no file of plain NumPy arrays"):
         data.describe(str(file))
+    file.write_bytes(b"no arrays")
+    with pytest.raises(ValueError, match="read: it is damaged, or holds Python"):
+        data.describe(str(file))
+    np.savez(file, images=images())
     with pytest.raises(ValueError, match=r"`image_size`.*have one.*image_size=8"):
         data.describe(str(file), image_size=8)
     with pytest.raises(FileNotFoundError, match="named without `folder:`"):

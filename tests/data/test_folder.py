@@ -137,8 +137,10 @@ def test_grey_stays_grey_unless_there_is_colour(tmp_path):
         save(tmp_path, f"{i}.png", color=(50 + i,))
     assert describe(tmp_path).event_shape == (SIZE, SIZE, 1)
     assert describe(tmp_path).num_classes is None
+    assert "are grey" not in describe(tmp_path).note
     save(tmp_path, "colour/3.png", color=(1, 2, 3))
     assert describe(tmp_path).event_shape == (SIZE, SIZE, 3)
+    assert "3 of them are grey, and taken for colour" in describe(tmp_path).note
     pixels = {tuple(image[0, 0]) for image in everything(tmp_path)}
     assert pixels == {(50, 50, 50), (51, 51, 51), (52, 52, 52), (1, 2, 3)}
 

@@ -54,6 +54,16 @@ def test_other_lists_are_refused(values, message):
     assert "`images` must be uint8 [B, 1, 2, 1]" in refused.value.message
 
 
+def test_temperatures_below_0_are_refused():
+    temperature = Tensor("temperature", np.dtype("float32"), (None,))
+    assert temperature.from_lists([0, 0.5]).tolist() == [0, 0.5]
+    with pytest.raises(Refused, match="at least 0.* Received: -0.5"):
+        temperature.from_lists([1, -0.5])
+    data = np.float32([-1]).tobytes()
+    with pytest.raises(Refused, match="at least 0"):
+        temperature.from_bytes(data, (1,))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
 def test_numbers_that_are_not_finite_are_refused(value):
     with pytest.raises(Refused, match="finite"):

@@ -129,9 +129,13 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         FileExistsError: If something is there that may not be replaced.
+        OSError: If it cannot be written to.
     """
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file. Name a folder.")
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _cannot_be_written(path, f"no permission to write to {there}")
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
@@ -151,6 +155,13 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         ) from error
 
 
+def _cannot_be_written(path: Path, reason: str | None) -> OSError:
+    return OSError(
+        f"A run cannot be written to {path}: {reason}. Name another folder, or make "
+        "that one writable."
+    )
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Makes a folder if there is none, and keeps other trainings out of it.
@@ -158,7 +169,10 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         FileExistsError: If another one is writing to it.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_be_written(path, error.strerror) from error
     if fcntl is None:
         yield
         return
@@ -307,7 +321,10 @@ def read_unfinished(path: Path) -> dict[str, Any]:
     if "imported_from" in config:
         raise ValueError(f"{path} was imported, and no training of it began here.")
     if not (path / STATE).exists() and (path / "metrics.json").exists():
-        raise ValueError(f"The training in {path} has come to its end.")
+        raise ValueError(
+            f"The training in {path} has come to its end. For a longer one, train "
+            "again with more --epochs, to another --output or with --overwrite."
+        )
     version = config.get("tfp_glow_version")
     if version != __version__:
         raise ValueError(

@@ -158,8 +158,11 @@ def _read(file: Path, changed_at: int) -> dict[str, np.ndarray]:
                 n: content[n] for n in content.files if n in names
             } or dict.fromkeys(content.files, np.empty(0))
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error)
+        if "pickle" in reason:  # NumPy's guess of whatever does not begin as its files
+            reason = "it is damaged, or holds Python objects"
         raise ValueError(
-            f"{str(file)!r} is no file of plain NumPy arrays that can be read: {error}"
+            f"{str(file)!r} is no file of plain NumPy arrays that can be read: {reason}"
         ) from error
 
 

@@ -91,6 +91,7 @@ class FolderDataset:
             )
         self._image_size, self._crop, self._seed = image_size, crop, seed
         self._shape = _event_shape(found, image_size, self._root)
+        self._num_grey = sum(is_grey for _, _, is_grey in found)
         self._num_small = sum(min(size) < min(self._shape[:2]) for _, size, _ in found)
         self._splits = _split_up([file for file, _, _ in found], self._root)
         self._classes = _classes(self._splits)
@@ -100,6 +101,8 @@ class FolderDataset:
         notes = [f"pictures of {self._root.name}: {note(self._image_size, self._crop)}"]
         if self._num_small:
             notes.append(f"{self._num_small:,} of them were smaller")
+        if self._num_grey and self._shape[2] == 3:
+            notes.append(f"{self._num_grey:,} of them are grey, and taken for colour")
         if self._classes:
             named = [f"{i} {name}" for i, name in enumerate(self._classes[:_NUM_NAMED])]
             more = ", ..." if self._classes[_NUM_NAMED:] else ""

@@ -94,5 +94,6 @@ class ServedModel:
             # Behind the trace, and before the name of the node, which is indented.
             lines = [line for line in str(error).splitlines() if line[:1].strip()]
             reason = "".join(lines[-1:])
-            raise Refused(f"TensorFlow refuses a value: {reason}.") from error
+            of_class = " Is it a class in `labels`?" if "labels" in inputs else ""
+            raise Refused(f"TensorFlow refuses a value: {reason}.{of_class}") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}

@@ -124,6 +124,8 @@ class Tensor:
             array = array.astype(self.dtype)
         if not np.isfinite(array).all():
             raise self._wrong(f"finite numbers within {self.dtype.name}")
+        if self.name == "temperature" and array.size and array.min() < 0:
+            raise self._wrong("numbers of at least 0", f"{array.min():g}")
         return array
 
     def _wrong(self, expected: str, received: str = "") -> Refused:
