@@ -43,6 +43,7 @@ BENCHMARKS = [
     "torch>=2.6,<3",
 ]
 HUB = ["huggingface-hub>=1,<3"]  # models of Hugging Face, by their ids
+JAX = ["jax>=0.10.2,<0.11"]  # `python -m tfp_glow.accelerate run`
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
 SERVE = [  # `tfp-glow serve`
     "fastapi>=0.115.3,<1",
@@ -56,11 +57,11 @@ SERVE = [  # `tfp-glow serve`
 VIDEO = ["av>=14,<19"]  # `tfp-glow interpolate --mp4`
 DEV = [
     *DATA,
+    *JAX,
     *SERVE,
     *VIDEO,
     "build>=1.2.1,<2",
     "furo>=2025.9,<2027",  # the look of the reference
-    "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6.1,<4",
     "ruff>=0.17,<0.18",
@@ -85,6 +86,7 @@ setup(
         "data": DATA,
         "dev": DEV,
         "hub": HUB,
+        "jax": JAX,
         "ray": RAY,
         "serve": SERVE,
         "video": VIDEO,

@@ -56,6 +56,7 @@ ORDER = [
     "tfp_glow",
     "serving",
     "cli",
+    "accelerate",
 ]
 # These know nothing of the flow, so that a user can take them alone.
 ALONE = {"adamax", "dequantization", "data"}
@@ -71,6 +72,7 @@ KERAS = {
     "publishing",
     "serving",
     "cli",
+    "accelerate",
 }
 PRIVATE = (
     "keras.src.",
@@ -84,6 +86,7 @@ OPTIONAL = [
     "fastapi",
     "gradio",
     "huggingface_hub",
+    "jax",
     "kserve",
     "matplotlib",
     "orjson",

@@ -28,9 +28,10 @@ PACKAGE_FILES = {
 # forgets to declare the other.
 INDIRECT = {"tensorboard", "importlib-resources"}
 # The extras that a user may leave out.
-LAZY = {"data", "demo", "hub", "ray", "serve", "video"}
+LAZY = {"data", "demo", "hub", "jax", "ray", "serve", "video"}
 LARGE = {"hub", "ray"}  # without which `make test` skips or fakes what needs it
-OPTIONAL_PARTS = ("tfp_glow/serving/",)  # which are imported inside functions alone
+# Which are imported inside functions alone, or run by themselves.
+OPTIONAL_PARTS = ("tfp_glow/serving/", "tfp_glow/accelerate/on_card/")
 
 
 def run(*command: str | Path, cwd: Path) -> str:

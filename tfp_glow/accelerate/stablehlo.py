@@ -96,6 +96,9 @@ def export_program(
         *({"argument": name, **_type(value)} for name, value in arguments.items()),
         *({**_captured(value), **_type(value)} for value in captured),
     ]
+    names = [v["variable"] for v in inputs if "variable" in v]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Each variable needs a name of its own. Received: {names}.")
     make = compiled.experimental_get_compiler_ir(*arguments.values())
     header, _ = make(stage="hlo").split("\n", 1)
     aliases = re.findall(r"\{(\d*)\}: \((\d+), \{\}, may-alias\)", header)

@@ -2,20 +2,19 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 __all__ = [
     "FORMAT_VERSION",
     "PIECE_BYTES",
     "read",
-    "to_bfloat16",
     "write",
     "write_json",
 ]
@@ -33,6 +32,7 @@ def write(
     arrays: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
     *,
+    rounded: Collection[str] = (),
     piece_bytes: int = PIECE_BYTES,
 ) -> None:
     """Writes arrays to a folder, which is there whole or as it was before.
@@ -41,17 +41,20 @@ def write(
         folder: The folder, whose own folder need not exist.
         arrays: By name.
         about: What else `read` is to return, as JSON takes it.
+        rounded: Names of float32 arrays that are written as bfloat16: half the size,
+            and 8 bits of precision.
         piece_bytes: Size of the largest file.
     """
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    entries = [
-        {"name": name, "shape": list(value.shape), "dtype": value.dtype.name}
-        for name, value in arrays.items()
-    ]
+    entries, values = [], []
+    for name, value in arrays.items():
+        dtype = "bfloat16" if name in rounded else value.dtype.name
+        entries.append({"name": name, "shape": list(value.shape), "dtype": dtype})
+        values.append(_to_bfloat16(value) if name in rounded else value)
     pieces = []
-    for piece in _split(arrays.values(), piece_bytes):
+    for piece in _split(values, piece_bytes):
         file = partial / f"piece-{len(pieces):03d}.bin"
         file.write_bytes(piece)
         digest = hashlib.sha256(piece).hexdigest()
@@ -72,7 +75,7 @@ def write(
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `write` wrote.
+    """What `write` wrote; what was rounded is float32 again.
 
     Raises:
         FileNotFoundError: If there is nothing, or a piece is missing.
@@ -108,11 +111,6 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return _cut(b"".join(parts), index["arrays"]), index["about"]
 
 
-def to_bfloat16(value: np.ndarray) -> np.ndarray:
-    """The nearest numbers of half the size."""
-    return value.astype(ml_dtypes.bfloat16)
-
-
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Writes JSON; at any time the old file is there or the new one."""
     partial = file.with_name(f".partial-{file.name}")
@@ -120,7 +118,7 @@ def write_json(file: Path, values: Mapping[str, Any]) -> None:
     os.replace(partial, file)
 
 
-def _split(values: Iterator[np.ndarray], size: int) -> Iterator[bytes]:
+def _split(values: Iterable[np.ndarray], size: int) -> Iterator[bytes]:
     """The bytes of arrays, one after the other, in pieces of a size."""
     kept = bytearray()
     for value in values:
@@ -134,10 +132,18 @@ def _split(values: Iterator[np.ndarray], size: int) -> Iterator[bytes]:
 def _cut(joined: bytes, entries: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     arrays, start = {}, 0
     for entry in entries:
-        name = entry["dtype"]
-        dtype = np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
-        count = int(np.prod(entry["shape"], dtype=int))
+        is_rounded = entry["dtype"] == "bfloat16"
+        dtype = np.dtype(np.uint16 if is_rounded else entry["dtype"])
+        count = math.prod(entry["shape"])
         flat = np.frombuffer(joined, dtype, count, start)
+        if is_rounded:
+            flat = (flat.astype(np.uint32) << 16).view(np.float32)
         arrays[entry["name"]] = flat.reshape(entry["shape"])
         start += count * dtype.itemsize
     return arrays
+
+
+def _to_bfloat16(value: np.ndarray) -> np.ndarray:
+    """The upper halves of float32 numbers, rounded to the nearest, ties to even."""
+    bits = np.ascontiguousarray(value, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

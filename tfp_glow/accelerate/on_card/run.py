@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .images import load_images
 from .pieces import FORMAT_VERSION, read, write, write_json
 
 __all__ = ["main"]
@@ -124,10 +125,8 @@ def _run(options: argparse.Namespace, bundle: Path) -> None:
                 "--overwrite; or name another folder, --output."
             )
         _clear(output)
-    _prepare_jax(bundle)
-    from .images import load_images
-
     train, held_out, about = load_images(options.data, manifest["image_shape"])
+    _prepare_jax(bundle)
     _Run(options, bundle, output, manifest, train, held_out, about, started).go(saved)
 
 
@@ -270,7 +269,7 @@ class _Run:
         rate = len(rows) * self.batch_size / max(self.stepping, 1e-9)
         averaged, raw = (
             self.training.bits_per_dim(
-                self.held_out, self.training.weights(averaged=choice, exact=True)
+                self.held_out, self.training.weights(averaged=choice)
             ).mean()
             for choice in (True, False)
         )
@@ -314,16 +313,26 @@ class _Run:
             "seconds": self._seconds(),
             "rows": self.rows,
         }
-        exact = self.options.state == "float32"
-        write(self.output / _STATE, self.training.state(exact=exact), about)
+        write(
+            self.output / _STATE,
+            self.training.state(),
+            about,
+            rounded=self.training.kernels if self.options.state == "bfloat16" else (),
+        )
 
     def _finish(self) -> None:
         """Writes the weights, and measures them as they are written."""
         import jax
 
         training, options = self.training, self.options
-        exact = options.weights == "float32"
-        weights = training.weights(averaged=True, exact=exact)
+        about = {"bundle": self.manifest["bundle"], "step": training.step}
+        write(
+            self.output / _WEIGHTS,
+            jax.device_get(training.weights(averaged=True)),
+            about,
+            rounded=training.kernels if options.weights == "bfloat16" else (),
+        )
+        weights, _ = read(self.output / _WEIGHTS)
         measured = {}
         for draws in sorted({1, options.num_noise_samples}):
             bits = training.bits_per_dim(self.held_out, weights, draws)
@@ -354,8 +363,6 @@ class _Run:
             "peak_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
             "jax": jax.__version__,
         }
-        about = {"bundle": self.manifest["bundle"], "step": training.step}
-        write(self.output / _WEIGHTS, weights, about)
         write_json(self.output / _RESULT, result)
         print(
             f"{result['held_out']['bits_per_dim']:.4f} bits/dim on "

@@ -12,7 +12,6 @@ import numpy as np
 
 from .exported import load_program
 from .images import batches
-from .pieces import to_bfloat16
 
 __all__ = ["Training", "learning_rate"]
 
@@ -91,25 +90,27 @@ class Training:
             for name, v in self.manifest["variables"].items()
         }
 
-    def state(self, *, exact: bool) -> dict[str, np.ndarray]:
-        """Everything that training goes on from.
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that training goes on from, to the last bit."""
+        return jax.device_get(self.variables)
+
+    def weights(self, *, averaged: bool) -> Arrays:
+        """The model's weights by their names, on the device.
 
         Args:
-            exact: Whether to the last bit. Otherwise kernels, their moving averages
-                and Adamax's are rounded to bfloat16, and the rest is exact.
+            averaged: Whether the moving averages, of those that have one.
         """
-        values = jax.device_get(self.variables)
-        return values if exact else self._rounded(values)
+        averages = self.manifest["averages"] if averaged and self.step else {}
+        return {
+            name: self.variables[averages.get(name, name)]
+            for name in self.manifest["weights"]
+        }
 
-    def weights(self, *, averaged: bool, exact: bool) -> dict[str, np.ndarray]:
-        """The model's weights by their names, or their moving averages.
-
-        Args:
-            averaged: Whether the averages, of those that have one.
-            exact: Whether kernels are not rounded to bfloat16.
-        """
-        values = jax.device_get(self._weights(averaged=averaged))
-        return values if exact else self._rounded(values)
+    @property
+    def kernels(self) -> list[str]:
+        """Names of all that is large: kernels, their averages and Adamax's."""
+        variables = self.manifest["variables"]
+        return [name for name, value in variables.items() if value["is_kernel"]]
 
     def take_steps(self, rates: Sequence[float]) -> np.ndarray:
         """Makes as many steps as a call has.
@@ -144,15 +145,14 @@ class Training:
 
         Args:
             images: `uint8` `[N, H, W, C]`.
-            weights: What `weights` returned; bfloat16 ones are widened.
+            weights: What `weights` returned, on the device or not.
             num_noise_samples: Draws of noise, whose probabilities are averaged.
 
         Returns:
             `[N]`.
         """
         size, num_dims = self.manifest["evaluation_batch"], math.prod(images.shape[1:])
-        types = self.manifest["variables"]
-        weights = {k: jnp.asarray(v, types[k]["dtype"]) for k, v in weights.items()}
+        weights = jax.device_put(weights)
 
         def evaluate(variables: Arrays, images: Any, seed: Any) -> Any:
             arguments = {"images": images, "seed": seed}
@@ -177,13 +177,6 @@ class Training:
         mean = np.exp2(log_probs - most).mean(axis=0)
         return -(most + np.log2(mean)) / num_dims
 
-    def _weights(self, *, averaged: bool) -> Arrays:
-        averages = self.manifest["averages"] if averaged and self.step else {}
-        return {
-            name: self.variables[averages.get(name, name)]
-            for name in self.manifest["weights"]
-        }
-
     def _batches(self, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
         recipe = self.manifest["recipe"]
         indices, flips = batches(
@@ -194,13 +187,6 @@ class Training:
             seed=self.manifest["seed"],
         )
         return indices, flips & recipe["flips"]
-
-    def _rounded(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        types = self.manifest["variables"]
-        return {
-            name: to_bfloat16(value) if types[name]["is_kernel"] else value
-            for name, value in values.items()
-        }
 
     def _call(self, name: str, function: Any, variables: Arrays, *others: Any) -> Any:
         """Calls a program; the first time it is compiled, and the clock stopped."""
