@@ -261,6 +261,12 @@ def test_notices_pieces_that_are_missing_or_damaged(tmp_path):
             lambda data: np.save(data / "train-000.npy", np.zeros([8, 8, 8, 3], "u1")),
             r"shape \(9, 8, 8, 3\)",
         ),
+        (
+            lambda data: (data / INDEX).write_text(
+                (data / INDEX).read_text().replace("images.npz", "others.npz")
+            ),
+            "exported for .*images.npz'. Received: images of .*others.npz'",
+        ),
     ],
 )
 def test_refuses_other_images(exported, tmp_path, capsys, spoil, message):

@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="train until so long after the start, what compiling takes included; the "
         "last evaluation and saving come on top (default: %(default)g)",
     )
-    parser.add_argument("--max-steps", type=int, metavar="N", help="or until step N")
+    parser.add_argument("--max-steps", type=_count, metavar="N", help="or until step N")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the state in --output"
     )
@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--num-noise-samples",
-        type=int,
+        type=_count,
         default=1,
         metavar="K",
         help="at the end measure with so many draws of noise too (default: 1)",
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     recipe.add_argument("--decay", choices=["cosine", "constant"])
     recipe.add_argument(
         "--total-steps",
-        type=int,
+        type=_count,
         metavar="N",
         help="at which the cosine ends (default: those of the bundle's epochs)",
     )
@@ -126,6 +126,12 @@ def _run(options: argparse.Namespace, bundle: Path) -> None:
             )
         _clear(output)
     train, held_out, about = load_images(options.data, manifest["image_shape"])
+    dataset = manifest["config"]["dataset"]
+    if about["dataset"] != dataset:
+        raise ValueError(
+            f"The bundle was exported for {dataset!r}. Received: images of "
+            f"{about['dataset']!r} in {options.data}. Export for them: --dataset."
+        )
     _prepare_jax(bundle)
     _Run(options, bundle, output, manifest, train, held_out, about, started).go(saved)
 
@@ -374,7 +380,16 @@ class _Run:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return int(text)
