@@ -74,7 +74,9 @@ def exported(images, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", TINY)
         options = [f"--dataset={dataset}", f"--steps-a-call={STEPS_A_CALL}"]
-        options += ["--dtype=float32", f"--seed={SEED_OF_RUN}"]
+        # In float32 Adamax makes a step of the gradients' rounding: TensorFlow's kernels
+        # and XLA's then part after the first update.
+        options += ["--dtype=float64", f"--seed={SEED_OF_RUN}"]
         assert main(["export", "tiny", str(folder / "bundle"), *options]) == 0
     assert main(["data", str(dataset), str(folder / "data")]) == 0
     return folder
@@ -134,7 +136,7 @@ def test_takes_the_steps_of_fit(trained, reference):
     _, expected = reference
     assert trained.shape == (NUM_STEPS, 2)
     np.testing.assert_allclose(trained[:, 0], expected[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(trained[:, 1], expected[:, 1], rtol=1e-3)
+    np.testing.assert_allclose(trained[:, 1], expected[:, 1], rtol=1e-5)
     assert expected[0, 1] > TINY.clip_norm  # so that something was clipped
     assert expected[-1, 0] < expected[0, 0]
 
@@ -146,7 +148,7 @@ def test_comes_back_as_a_run(exported, trained, reference, images, tmp_path):
     expected, _ = reference
     for ours, theirs in zip(model.weights, expected.weights, strict=True):
         np.testing.assert_allclose(
-            np.float32(ours), np.float32(theirs), rtol=1e-3, atol=1e-5
+            np.float32(ours), np.float32(theirs), rtol=1e-4, atol=1e-6
         )
     metrics = json.loads((run / "metrics.json").read_text())
     figures = measure(model, images[1], None)

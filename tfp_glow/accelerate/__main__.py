@@ -48,10 +48,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.commands = commands.choices
 
-    def add(name: str, help: str, **kwargs: bool) -> argparse.ArgumentParser:
+    def add(name: str, help: str) -> argparse.ArgumentParser:
         description = f"{help[0].upper()}{help[1:]}."
         return commands.add_parser(
-            name, help=help, description=description, allow_abbrev=False, **kwargs
+            name, help=help, description=description, allow_abbrev=False
         )
 
     export = add("export", "write a training as StableHLO, and what runs it")
@@ -94,8 +94,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="train on the validation images too, as the paper did",
     )
 
-    run = add("run", "run BUNDLE/run.py, which needs JAX alone", add_help=False)
-    run.add_argument("rest", nargs=argparse.REMAINDER, metavar="BUNDLE DATA ...")
+    # What is typed behind it is the bundle's own program's.
+    add("run", "run BUNDLE/run.py, which needs JAX alone")
 
     back = add("import", "make a run folder of what a bundle's training left")
     _add_bundle(back)
@@ -116,7 +116,11 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command, and returns the exit status as `tfp_glow.cli.main` does."""
-    parsed = make_parser().parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["run"]:
+        parsed = argparse.Namespace(command="run", rest=arguments[1:])
+    else:
+        parsed = make_parser().parse_args(arguments)
     module = f"tfp_glow.accelerate.{_MODULES[parsed.command]}"
     return run_command(PROGRAM, module, parsed)
 
