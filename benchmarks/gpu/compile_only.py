@@ -20,8 +20,8 @@ os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 from exported import load_program
+from jax.experimental import topologies
 
 H200 = """
 gpu_device_info {

@@ -74,8 +74,8 @@ def exported(images, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", TINY)
         options = [f"--dataset={dataset}", f"--steps-a-call={STEPS_A_CALL}"]
-        # In float32 Adamax makes a step of the gradients' rounding: TensorFlow's kernels
-        # and XLA's then part after the first update.
+        # In float32 Adamax makes steps of the gradients' rounding: TensorFlow's and
+        # XLA's part after the first update.
         options += ["--dtype=float64", f"--seed={SEED_OF_RUN}"]
         assert main(["export", "tiny", str(folder / "bundle"), *options]) == 0
     assert main(["data", str(dataset), str(folder / "data")]) == 0
