@@ -30,7 +30,7 @@ TINY = Preset(
     learning_rate=1e-2,
     warmup_steps=3,
     weight_decay=0.1,
-    clip_norm=2.0,
+    clip_norm=1.0,
     ema_momentum=0.8,
     flips=True,
 )
@@ -137,7 +137,7 @@ def test_takes_the_steps_of_fit(trained, reference):
     assert trained.shape == (NUM_STEPS, 2)
     np.testing.assert_allclose(trained[:, 0], expected[:, 0], rtol=1e-5)
     np.testing.assert_allclose(trained[:, 1], expected[:, 1], rtol=1e-3)
-    assert expected[0, 1] > TINY.clip_norm  # so that something was clipped
+    assert expected[:, 1].max() > TINY.clip_norm  # so that something was clipped
     assert expected[-1, 0] < expected[0, 0]
 
 
