@@ -48,6 +48,7 @@ DEMO = [  # `tfp-glow demo`
     "uvicorn>=0.36,<1",
 ]
 HUB = ["huggingface-hub>=1,<3"]  # models of Hugging Face, by their ids
+JAX = ["jax>=0.10.2,<0.11"]  # `python -m tfp_glow.accelerate run`
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
 SERVE = [  # `tfp-glow serve`
     "fastapi>=0.115.3,<1",
@@ -62,11 +63,11 @@ VIDEO = ["av>=14,<19"]  # `tfp-glow interpolate --mp4`
 DEV = [
     *DATA,
     *DEMO,
+    *JAX,
     *SERVE,
     *VIDEO,
     "build>=1.2.1,<2",
     "furo>=2025.9,<2027",  # the look of the reference
-    "jax>=0.10.2,<0.11",  # runs exported training steps in the tests
     "playwright>=1.65,<2",  # drives a browser in `tests/demo`
     "pytest>=8.2,<10",
     "pytest-xdist>=3.6.1,<4",
@@ -93,6 +94,7 @@ setup(
         "demo": DEMO,
         "dev": DEV,
         "hub": HUB,
+        "jax": JAX,
         "ray": RAY,
         "serve": SERVE,
         "video": VIDEO,

@@ -57,6 +57,7 @@ ORDER = [
     "serving",
     "demo",
     "cli",
+    "accelerate",
 ]
 # These know nothing of the flow, so that a user can take them alone.
 ALONE = {"adamax", "dequantization", "data"}
@@ -72,6 +73,7 @@ KERAS = {
     "publishing",
     "serving",
     "cli",
+    "accelerate",
 }
 PRIVATE = (
     "keras.src.",
@@ -85,6 +87,7 @@ OPTIONAL = [
     "fastapi",
     "gradio",
     "huggingface_hub",
+    "jax",
     "kserve",
     "matplotlib",
     "orjson",

@@ -28,10 +28,14 @@ PACKAGE_FILES = {
 # forgets to declare the other.
 INDIRECT = {"tensorboard", "importlib-resources"}
 # The extras that a user may leave out.
-LAZY = {"data", "demo", "hub", "ray", "serve", "video"}
+LAZY = {"data", "demo", "hub", "jax", "ray", "serve", "video"}
 LARGE = {"hub", "ray"}  # without which `make test` skips or fakes what needs it
-# These are imported inside functions alone.
-OPTIONAL_PARTS = ("tfp_glow/demo/", "tfp_glow/serving/")
+# Which are imported inside functions alone, or run by themselves.
+OPTIONAL_PARTS = (
+    "tfp_glow/accelerate/on_card/",
+    "tfp_glow/demo/",
+    "tfp_glow/serving/",
+)
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -5,11 +5,16 @@ from pathlib import Path
 
 __all__ = ["needs_no_flow"]
 
+_COMMANDS = {"tfp_glow.cli": "serve", "tfp_glow.accelerate": "run"}
+"""Modules behind `-m`, and of each the command that needs no flow."""
+
 _SAYS = {"-h", "--help", "--version"}
 
 
 def needs_no_flow() -> bool:
-    """Whether this process is the command `tfp-glow`, and only serves or gives help.
+    """Whether this process is a command of ours that needs no flow for what it does.
+
+    That is a server, what runs without TensorFlow, or help.
 
     Python imports a package before it imports a module of it. A server, which needs no
     bijector, would wait for Keras and TensorFlow Probability and hold them in memory;
@@ -21,8 +26,9 @@ def needs_no_flow() -> bool:
     """
     program = Path(sys.argv[0]).stem
     # While Python looks for the module behind `-m`, that stands in for its file.
-    is_module = program == "-m" and "tfp_glow.cli" in sys.orig_argv
-    if program != "tfp-glow" and not is_module:
+    modules = _COMMANDS.keys() & set(sys.orig_argv) if program == "-m" else set()
+    if program != "tfp-glow" and not modules:
         return False
+    command = _COMMANDS[modules.pop() if modules else "tfp_glow.cli"]
     arguments = sys.argv[1:]
-    return arguments[:1] in ([], ["serve"]) or not _SAYS.isdisjoint(arguments)
+    return arguments[:1] in ([], [command]) or not _SAYS.isdisjoint(arguments)

@@ -146,7 +146,7 @@ class FlowModel(keras.Model):
     def _apply(self, gradients: list[tf.Tensor | None], norm: tf.Tensor) -> None:
         """Clips gradients that are summed over replicas, and applies them."""
         if self.clip_norm is not None:
-            factor = tf.minimum(1.0, self.clip_norm / norm)
+            factor = tf.minimum(self.clip_norm / norm, 1.0)
             gradients = [
                 None if g is None else g * tf.cast(factor, g.dtype) for g in gradients
             ]

@@ -1,10 +1,10 @@
-"""Compiles a bundle for an H200 on a machine without one.
+"""Compiles the bundle that it is in for an H200 on a machine without one.
 
 Says whether XLA's GPU compiler takes the program, how much memory it plans, and which
 library functions it calls. Convolution algorithms are chosen on the card, so that what
 these need to work in is not counted. Needs `jax[cuda13]`.
 
-    python compile_only.py BUNDLE
+    python BUNDLE/compile_only.py
 """
 
 import argparse
@@ -20,8 +20,8 @@ os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"
 
 import jax
 import jax.numpy as jnp
+from exported import load_program
 from jax.experimental import topologies
-from run import load_step
 
 H200 = """
 gpu_device_info {
@@ -41,10 +41,9 @@ runtime_version { major: 13 }
 
 
 def main() -> None:
-    """Compiles the bundle that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
-    folder = parser.parse_args().bundle
+    """Compiles the bundle."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    folder = Path(__file__).parent
     manifest = json.loads((folder / "manifest.json").read_text())
     topology = topologies.get_topology_desc(
         platform="cuda",
@@ -54,16 +53,20 @@ def main() -> None:
     )
     (device,) = topology.devices
     sharding = jax.sharding.SingleDeviceSharding(device)
-    state, arguments = (
-        [
-            jax.ShapeDtypeStruct(v["shape"], jnp.dtype(v["dtype"]), sharding=sharding)
-            for v in manifest[key]
-        ]
-        for key in ("state", "arguments")
+    arguments, variables = (
+        {
+            v[kind]: jax.ShapeDtypeStruct(
+                v["shape"], jnp.dtype(v["dtype"]), sharding=sharding
+            )
+            for v in manifest["program"]["inputs"]
+            if kind in v
+        }
+        for kind in ("argument", "variable")
     )
-    step = jax.jit(load_step(folder, manifest, "gpu"), donate_argnums=0)
+    program = load_program(folder, manifest["program"], "gpu")
+    step = jax.jit(program, donate_argnums=1)
     started = time.perf_counter()
-    compiled = step.lower(state, arguments).compile()
+    compiled = step.lower(arguments, variables).compile()
     memory = compiled.memory_analysis()
     calls = re.findall(r'custom_call_target="([^"]+)"', compiled.as_text())
     line = {

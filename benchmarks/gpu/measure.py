@@ -17,7 +17,7 @@ from report import MATRIX_SIZE, NUM_PRODUCTS, matrix_rate, median_seconds, summa
 NO_GPU = """\
 TensorFlow sees no GPU here, so nothing was measured. Where only JAX sees one:
   python benchmarks/gpu/export.py BUNDLE [the same options]    here
-  python run.py BUNDLE    there, with run.py, report.py and the folder BUNDLE; needs jax
+  python BUNDLE/run.py    there, with the folder BUNDLE; needs jax
 If this machine has a GPU: pip install 'tensorflow[and-cuda]'.
 To measure the CPU all the same: --anyway."""
 

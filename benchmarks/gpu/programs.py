@@ -37,6 +37,7 @@ class Program:
         num_steps: Steps of training, or samples, in one call.
         batch_size: Images in each.
         convolution_flops: Floating-point operations of the convolutions in each.
+        variables: All that it may use.
     """
 
     function: Callable[..., tf.Tensor]
@@ -46,6 +47,7 @@ class Program:
     num_steps: int
     batch_size: int
     convolution_flops: int
+    variables: Sequence[tf.Variable]
 
     @property
     def num_parameters(self) -> int:
@@ -63,8 +65,11 @@ class Training:
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
         self.variables = glow.trainable_variables
         self.means, self.norms = (
-            [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.variables]
-            for _ in range(2)
+            [
+                tf.Variable(tf.zeros_like(v), trainable=False, name=f"{kind}_{i}")
+                for i, v in enumerate(self.variables)
+            ]
+            for kind in ("mean", "norm")
         )
 
     def __call__(self, batches: tf.Tensor) -> tf.Tensor:
@@ -125,14 +130,21 @@ def make_program(options: argparse.Namespace) -> Program:
         blocks = rng.integers(248, size=[*shape[:2], *(-(-s // 4) for s in shape[2:4])])
         images = blocks.repeat(4, 2).repeat(4, 3)[:, :, : shape[2], : shape[3], None]
         images = (images + rng.integers(8, size=shape)).astype(np.uint8)
+        training = Training(glow, options.loop_steps)
         return Program(
-            function=Training(glow, options.loop_steps),
+            function=training,
             arguments={"images": tf.constant(images)},
             result="losses",
             glow=glow,
             num_steps=options.loop_steps,
             batch_size=options.batch,
             convolution_flops=3 * flops,  # a gradient costs as much as two evaluations
+            variables=[
+                *glow.variables,
+                training.step,
+                *training.means,
+                *training.norms,
+            ],
         )
     latents = rng.standard_normal([options.batch, prod(event_shape)], np.float32)
     return Program(
@@ -143,6 +155,7 @@ def make_program(options: argparse.Namespace) -> Program:
         num_steps=1,
         batch_size=options.batch,
         convolution_flops=flops,
+        variables=glow.variables,
     )
 
 

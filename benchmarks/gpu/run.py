@@ -1,114 +1,47 @@
-"""Runs a bundle that `export.py` wrote, and prints what was measured as a line of JSON.
+"""Runs the bundle that it is in, and prints what was measured as a line of JSON.
 
-Needs `jax`, and neither TensorFlow nor tfp_glow; `report.py` must lie beside it.
+Needs `jax`, and neither TensorFlow nor tfp_glow. `export.py` put it there.
 
-    python run.py BUNDLE --calls 10
+    python BUNDLE/run.py --calls 10
 """
 
 import argparse
-import dataclasses
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.export import Exported, maximum_supported_calling_convention_version
+from exported import load_program
 from report import MATRIX_SIZE, NUM_PRODUCTS, matrix_rate, median_seconds, summary
-
-jax.config.update("jax_enable_x64", True)  # the steps are counted in int64
-
-
-def load_program(
-    path: Path, inputs: list[dict], outputs: list[dict], platform: str
-) -> Callable:
-    """A serialised StableHLO module as a function that `jax.jit` takes.
-
-    Args:
-        path: The file.
-        inputs: Shape and type of each input, in order.
-        outputs: Those of each output.
-        platform: What it will be compiled for, as `jax.default_backend` names it.
-    """
-    avals, out_avals = (
-        tuple(jax.core.ShapedArray(v["shape"], jnp.dtype(v["dtype"])) for v in values)
-        for values in (inputs, outputs)
-    )
-    known = {
-        "fun_name": path.stem,
-        "in_tree": jax.tree.structure((avals, {})),
-        "in_avals": avals,
-        "out_tree": jax.tree.structure(out_avals),
-        "out_avals": out_avals,
-        "_has_named_shardings": False,
-        "_in_named_shardings": (None,) * len(avals),
-        "_out_named_shardings": (None,) * len(out_avals),
-        "in_shardings_hlo": (None,) * len(avals),
-        "out_shardings_hlo": (None,) * len(out_avals),
-        "nr_devices": 1,
-        "platforms": ("cuda" if platform == "gpu" else platform,),
-        "ordered_effects": (),
-        "unordered_effects": (),
-        "disabled_safety_checks": (),
-        "mlir_module_serialized": path.read_bytes(),
-        "calling_convention_version": maximum_supported_calling_convention_version,
-        "module_kept_var_idx": tuple(range(len(avals))),
-        "uses_global_constants": False,
-    }
-    # Versions of JAX differ in what else there is; none of it is needed.
-    names = [field.name for field in dataclasses.fields(Exported)]
-    return Exported(**{name: known.get(name) for name in names}).call
-
-
-def load_step(folder: Path, manifest: dict, platform: str) -> Callable:
-    """A bundle's program as a function of state and arguments.
-
-    Returns:
-        What returns the result and the new state.
-    """
-    state, new_state = manifest["state"], manifest["new_state"]
-    program = load_program(
-        folder / "program.stablehlo",
-        [*manifest["arguments"], *state],
-        [manifest["result"], *(state[i] for i in new_state)],
-        platform,
-    )
-
-    def step(state: list, arguments: list) -> tuple[jax.Array, list]:
-        result, *values = program(*arguments, *state)
-        new = dict(zip(new_state, values, strict=True))
-        return result, [new.get(i, value) for i, value in enumerate(state)]
-
-    return step
 
 
 class Bundle:
-    """A program, compiled for the first device, with its state and arguments there."""
+    """A program, compiled for the first device, with variables and arguments there."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads and compiles it, and makes its state."""
+        """Loads and compiles it, and makes its variables."""
         self.manifest = json.loads((folder / "manifest.json").read_text())
         platform = jax.default_backend()
-        initialize = load_program(
-            folder / "initial.stablehlo",
-            [{"shape": [], "dtype": "int32"}],
-            self.manifest["state"],
-            platform,
+        program, initialize = (
+            load_program(folder, self.manifest[name], platform)
+            for name in ("program", "initial")
         )
-        self.state = list(jax.jit(initialize)(jnp.int32(0)))
-        values = np.load(folder / "arguments.npz")
-        names = [argument["name"] for argument in self.manifest["arguments"]]
-        self.arguments = [jax.device_put(values[name]) for name in names]
-        step = jax.jit(load_step(folder, self.manifest, platform), donate_argnums=0)
+        values, _ = jax.jit(initialize)({"seed": jnp.int32(0)}, {})
+        self.variables = dict(zip(self.manifest["variables"], values, strict=True))
+        self.arguments = {
+            name: jax.device_put(value)
+            for name, value in np.load(folder / "arguments.npz").items()
+        }
+        step = jax.jit(program, donate_argnums=1)
         started = time.perf_counter()
-        self.step = step.lower(self.state, self.arguments).compile()
+        self.step = step.lower(self.arguments, self.variables).compile()
         self.compile_seconds = time.perf_counter() - started
 
     def __call__(self) -> jax.Array:
-        """The result of one call, which replaces the state."""
-        result, self.state = self.step(self.state, self.arguments)
+        """The result of one call, which replaces the variables."""
+        (result,), self.variables = self.step(self.arguments, self.variables)
         return jax.block_until_ready(result)
 
 
@@ -126,12 +59,11 @@ def measured_matrix_rate() -> float:
 
 
 def main() -> None:
-    """Runs the bundle that the command line names."""
+    """Runs the bundle as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
     parser.add_argument("--calls", type=int, default=10, help="that are timed")
     options = parser.parse_args()
-    bundle = Bundle(options.bundle)
+    bundle = Bundle(Path(__file__).parent)
     results = []
     seconds = median_seconds(lambda: results.append(bundle()), options.calls)
     device = jax.devices()[0]
@@ -154,7 +86,7 @@ def main() -> None:
             rate=measured_matrix_rate(),
         ),
     }
-    if manifest["result"]["name"] == "losses":
+    if manifest["result"] == "losses":
         line["losses"] = np.concatenate(results).tolist()
     print(json.dumps(line))
 

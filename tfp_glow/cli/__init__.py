@@ -5,6 +5,7 @@ None or an exit status. It is imported when it is asked for: reading the help wa
 no TensorFlow.
 """
 
+import argparse
 import importlib
 import os
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from tfp_glow.cli.parser import make_parser
 
-__all__ = ["main"]
+__all__ = ["main", "run_command"]
 
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it.
 
@@ -33,17 +34,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: With status 2 where `arguments` cannot be understood, and with 0
             after `--help` and `--version`.
     """
+    parsed = make_parser().parse_args(arguments)
+    module = f"tfp_glow.cli.{parsed.command.replace('-', '_')}"
+    return run_command("tfp-glow", module, parsed)
+
+
+def run_command(program: str, module: str, parsed: argparse.Namespace) -> int:
+    """Runs a command that was understood.
+
+    Args:
+        program: What an error is told by.
+        module: Name of the module whose function `run` is the command.
+        parsed: What `run` takes.
+
+    Returns:
+        The exit status, see `main`.
+    """
     # TensorFlow's C++ parts read it once, when they are loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    parsed = make_parser().parse_args(arguments)
     try:
-        module = f"tfp_glow.cli.{parsed.command.replace('-', '_')}"
         status = importlib.import_module(module).run(parsed)
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_status", _INTERRUPTED)
     except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
         if os.environ.get("TFP_GLOW_DEBUG"):
             raise
-        print(f"tfp-glow: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 1
     return status or 0

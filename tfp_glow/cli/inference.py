@@ -15,6 +15,7 @@ from tfp_glow.data import DatasetInfo
 from tfp_glow.glow_model import GlowModel
 
 __all__ = [
+    "BATCH_SIZE",
     "find_dataset",
     "HeldOut",
     "check_same_shape",
@@ -26,7 +27,7 @@ __all__ = [
     "measure",
 ]
 
-_BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
+BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
 _NUM_NAMED = 10
 
 
@@ -293,5 +294,5 @@ def find_label(
 
 
 def _batches(num_images: int) -> Iterator[slice]:
-    for start in range(0, num_images, _BATCH_SIZE):
-        yield slice(start, min(start + _BATCH_SIZE, num_images))
+    for start in range(0, num_images, BATCH_SIZE):
+        yield slice(start, min(start + BATCH_SIZE, num_images))

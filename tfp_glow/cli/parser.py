@@ -30,7 +30,7 @@ from tfp_glow.cli.serve_options import add_serve
 from tfp_glow.cli.train_options import add_train
 from tfp_glow.version import __version__
 
-__all__ = ["make_parser"]
+__all__ = ["Parser", "make_parser"]
 
 _EXAMPLES = """\
 examples:
@@ -49,12 +49,12 @@ where an error comes from.
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors say what a misspelled word may have been."""
 
     commands: Collection[str] = ()
     """Names of the subcommands, where there are any."""
-    check: Callable[["_Parser", argparse.Namespace], None] | None = None
+    check: Callable[["Parser", argparse.Namespace], None] | None = None
     """Looks at what was parsed, and may call `error`."""
 
     def parse_known_args(
@@ -88,7 +88,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="tfp-glow",
         description="Glow normalizing flows: train, measure, sample, export, serve.",
         epilog=_EXAMPLES,

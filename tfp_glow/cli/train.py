@@ -44,7 +44,7 @@ from tfp_glow.glow_model import GlowModel
 from tfp_glow.presets import PRESETS, Preset, preset_for
 from tfp_glow.version import __version__
 
-__all__ = ["run"]
+__all__ = ["new_run", "run"]
 
 _SOURCE_OPTIONS = ("data_dir", "image_size", "crop")
 _DATA_OPTIONS = (*_SOURCE_OPTIONS, "limit", "seed", "num_noise_samples")
@@ -129,6 +129,35 @@ def _begin(
     check_writable(output, overwrite=arguments.overwrite)
     if output.exists():
         stack.enter_context(locked(output))
+    info, settings, model, config = new_run(arguments, strategy)
+
+    def on_start() -> None:
+        if not output.exists():
+            stack.enter_context(locked(output))
+        start_run(output, config)
+        barrier(strategy)
+
+    _train(arguments, info, settings, model, on_start=on_start)
+
+
+def new_run(
+    arguments: argparse.Namespace, strategy: tf.distribute.Strategy
+) -> tuple[data.DatasetInfo, Preset, GlowModel, dict[str, Any]]:
+    """What a run begins with.
+
+    Args:
+        arguments: The options of `train`, of which those that a preset decides are
+            completed.
+        strategy: Whose variables the model gets.
+
+    Returns:
+        The data set, the numbers of the training, the model, and what `config.json`
+        is to hold.
+
+    Raises:
+        FileNotFoundError: If the data set is not there and cannot be downloaded.
+        ValueError: If an option has a value that it cannot have.
+    """
     preset = preset_for(arguments.dataset, arguments.preset)
     arguments.conditional |= preset.conditional
     arguments.crop = arguments.crop or preset.crop
@@ -155,14 +184,7 @@ def _begin(
             if field.name in _RECIPE
         },
     }
-
-    def on_start() -> None:
-        if not output.exists():
-            stack.enter_context(locked(output))
-        start_run(output, config)
-        barrier(strategy)
-
-    _train(arguments, info, settings, model, on_start=on_start)
+    return info, settings, model, config
 
 
 def _resume(

@@ -13,7 +13,7 @@ from tfp_glow.cli.options import (
     positive_number,
 )
 
-__all__ = ["add_train"]
+__all__ = ["add_model", "add_recipe", "add_train"]
 
 _WITH_RAY = ("num_workers", "max_failures")
 _WITH_RESUME = ("resume", "data_dir", "quiet", "save_minutes", "strategy", *_WITH_RAY)
@@ -99,6 +99,21 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="with --strategy ray: how often they start again (default: %(default)s)",
     )
 
+    training = add_recipe(parser)
+    training.add_argument(
+        "--no-guard",
+        dest="guard",
+        action="store_const",
+        const=False,
+        help="neither skip steps whose loss or gradient blows up nor go back to good "
+        "weights after several of them",
+    )
+
+    add_model(parser)
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Numbers of a training that are not given are the preset's."""
     training = parser.add_argument_group("training, instead of the preset's")
     training.add_argument("--epochs", type=positive_integer, metavar="N")
     training.add_argument("--batch-size", type=positive_integer, metavar="N")
@@ -115,16 +130,11 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="largest norm of the gradient of all weights together; history.csv has "
         "its mean, gradient_norm",
     )
+    return training
 
-    training.add_argument(
-        "--no-guard",
-        dest="guard",
-        action="store_const",
-        const=False,
-        help="neither skip steps whose loss or gradient blows up nor go back to good "
-        "weights after several of them",
-    )
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a model that are not given are the preset's."""
     model = parser.add_argument_group("model, instead of the preset's")
     model.add_argument("--num-levels", type=int, metavar="N")
     model.add_argument("--num-steps", type=int, metavar="N", help="steps of each level")
