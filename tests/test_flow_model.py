@@ -175,6 +175,14 @@ def test_every_kind_of_data(data):
     )
 
 
+def test_a_data_set_trains_without_a_warning(recwarn):
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [2])
+    flow = tfd.TransformedDistribution(base, tfg.ActNormBijector(2))
+    data = tf.data.Dataset.from_tensor_slices(tf.random.normal([8, 2])).batch(4)
+    tfg.FlowModel(flow).fit(data, epochs=1, verbose=0)
+    assert not [w for w in recwarn if "shuffle" in str(w.message)]
+
+
 def test_weights_are_saved_and_loaded(tmp_path):
     x = vectors()
     model = tfg.FlowModel(vector_distribution())

@@ -283,6 +283,8 @@ class FlowModel(keras.Model):
             # Keras would do so while it traces the first step, and trace it again.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        if isinstance(x, tf.data.Dataset) and not args:  # Keras warns of its default
+            kwargs.setdefault("shuffle", False)
         self.first_batch = first
         try:
             return super().fit(x, y, batch_size, *args, **kwargs)

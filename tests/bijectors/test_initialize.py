@@ -104,6 +104,17 @@ def test_in_a_distribution_within_a_chain_of_tfp():
     assert_glow_standardises(glow, (x - 0.3) / 2)
 
 
+def test_batches_of_another_type_are_cast_where_a_chain_has_no_type():
+    vector_to_pixel = tfb.Reshape([1, 1, 2], [2])
+    chain = tfb.Chain([tfg.ActNormBijector(2), tfb.Invert(vector_to_pixel)])
+    assert chain.dtype is None
+    x = np.random.default_rng(0).normal(5.0, 3.0, [64, 2])  # float64
+    tfg.initialize(chain, x)
+    z = chain.inverse(x.astype("float32"))
+    np.testing.assert_allclose(np.mean(z, axis=0).ravel(), 0, atol=1e-5)
+    np.testing.assert_allclose(np.std(z, axis=0).ravel(), 1, atol=1e-4)
+
+
 def test_parts_of_a_chain_get_what_the_parts_before_make_of_the_batch():
     first = tfg.ActNormBijector(4, dtype=tf.float64)
     conv = tfg.LUInvertibleConv(4, seed=0, dtype=tf.float64)

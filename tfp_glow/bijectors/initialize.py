@@ -55,8 +55,9 @@ def initialize(
         raise ValueError(
             f"`x` must hold at least one example. Received: shape={x.shape}."
         )
-    if bijector.dtype is not None:
-        x = tf.cast(x, bijector.dtype)
+    # A chain has no type of its own where a part has none, such as `tfb.Reshape`.
+    own_types = [variable.dtype for variable in bijector.trainable_variables]
+    x = tf.cast(x, bijector.dtype or [*own_types, x.dtype][0])
     # What TFP has cached for this very tensor is about to be wrong.
     initialize_bijector(bijector, tf.identity(x), only_new=False, **kwargs)
     for module in (bijector, *bijector.submodules):
