@@ -87,6 +87,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tfp_glow", "tfp_glow.*"]),
+    package_data={"tfp_glow.pretrained": ["*/*"]},
     install_requires=CORE,
     extras_require={
         "benchmarks": BENCHMARKS,

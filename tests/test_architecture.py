@@ -50,6 +50,7 @@ ORDER = [
     "_places",
     "callbacks",
     "latents",
+    "pretrained",
     "openai",
     "presets",
     "plots",

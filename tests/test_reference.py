@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tfp_glow
-from tfp_glow import bijectors, callbacks, data, latents, plots
+from tfp_glow import bijectors, callbacks, data, latents, plots, pretrained
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -36,7 +36,7 @@ def names(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "module", [tfp_glow, bijectors, callbacks, data, latents, plots]
+    "module", [tfp_glow, bijectors, callbacks, data, latents, plots, pretrained]
 )
 def test_has_every_public_name(names, module):
     public = {name for name in module.__all__ if not name.startswith("_")}

@@ -4,7 +4,7 @@ from tfp_glow._start import needs_no_flow
 from tfp_glow.version import __version__
 
 if not needs_no_flow():
-    from tfp_glow import _tensorflow, data, latents  # noqa: F401
+    from tfp_glow import _tensorflow, data, latents, pretrained  # noqa: F401
     from tfp_glow.adamax import Adamax
     from tfp_glow.bijectors import (
         ActNormBijector,
@@ -59,5 +59,6 @@ __all__ = [
     "initialize",
     "latents",
     "load_openai_checkpoint",
+    "pretrained",
     "quantize",
 ]
