@@ -40,7 +40,7 @@ def test_examples_of_the_pages_run(tmp_path, monkeypatch):
 
 def check_quickstart(names: dict) -> None:
     assert names["wrong_pixels"] == 0
-    history = names["history"]["val_bits_per_dim_raw"]
+    history = names["history"]["bits_per_dim"]
     assert history[-1] < history[0] < 4.7
     assert names["histogram"] == pytest.approx(2.314, abs=1e-3)
     latents = names["latents"]
@@ -62,9 +62,12 @@ def check_bijectors_in_tfp(names: dict) -> None:
 
     assert names["log_evidence"] == pytest.approx(-31.311, abs=0.002)
     kl = names["kl"]
-    assert 0 < kl["flow"] < 1
+    assert 0 < kl["flow"] < 2
     assert all(chain.shape[1:] == (16, 10) for chain in names["chains"].values())
-    assert names["estimates"]["latent"] == pytest.approx(names["truth"], abs=0.4)
+    log_tau, width = names["log_tau"], np.ptp(names["log_tau"][:2])
+    mean = np.sum(names["exact"] * log_tau) * width
+    found = np.mean(names["chains"]["latent"][..., 1])
+    assert found == pytest.approx(mean, abs=0.4)
     sizes = names["effective_sizes"]
     assert sizes["latent"].min() > sizes["original"].min()
 
@@ -91,7 +94,7 @@ def check_train_your_images(names: dict) -> None:
     expected = [float(row["bits_per_dim"]) for row in names["history"]]
     np.testing.assert_allclose(np.transpose(points)[1], expected, rtol=1e-5)
     losses = names["losses"]
-    np.testing.assert_allclose(losses["mirrored"], losses["default"], rtol=1e-4)
+    np.testing.assert_allclose(losses["two"], losses["one"], rtol=1e-4)
 
 
 def check_serve(names: dict) -> None:
@@ -107,7 +110,7 @@ def check_serve(names: dict) -> None:
 
 def check_memory_and_speed(names: dict) -> None:
     assert (names["stored"] > names["rebuilt"] + 20).all()  # MB
-    assert names["differences"].max() < 1e-4
+    assert names["differences"].max() < 1e-5
 
 
 def check_bits_per_dim(names: dict) -> None:
@@ -178,19 +181,24 @@ SMALL = {"num_steps": 2, "hidden_channels": 16}
 PARAMETERS = {
     "01_quickstart": {"epochs": 2, **SMALL},
     "02_bijectors_in_tfp": {
-        "num_steps": 3,
+        "num_steps": 2,
         "moons_epochs": 12,
         "tabular_epochs": 20,
-        "elbo_steps": 500,
-        "num_results": 100,
+        "elbo_steps": 300,
+        "num_results": 60,
     },
     "03_latent_space": {"epochs": 3, **SMALL},
-    "04_train_your_images": {"num_pictures": 300, "epochs": 3, "num_steps": 1},
+    "04_train_your_images": {
+        "num_pictures": 200,
+        "image_size": 8,
+        "epochs": 3,
+        "num_steps": 1,
+    },
     "05_serve": {"epochs": 1, "num_steps": 1},
     "06_memory_and_speed": {
-        "depths": [4],
-        "batch_size": 16,
-        "hidden_channels": 32,
+        "depths": [6],
+        "batch_size": 64,
+        "hidden_channels": 64,
         "num_updates": 2,
     },
     "07_conditioning": {"epochs": 6},
@@ -247,7 +255,7 @@ def test_committed_outputs_show_no_error_and_no_machine(notebook):
     assert not [o for o in outputs if o["output_type"] == "error"]
     assert not [o for o in outputs if o.get("name") == "stderr"]
     # Folders of a machine; the address of a page has more before its slash.
-    folders = r"site-packages|(?<![\w./:])/(home|root|tmp|usr|opt|work|Users)/|[A-Z]:\\"
+    folders = r"site-packages|(?<![\w./:])/(home|root|tmp|usr|opt|work|Users)/|\b[A-Z]:\\"
     found = re.findall(folders, notebook.read_text(encoding="utf-8"))
     assert not found
     # All of it was run, once and in order.
