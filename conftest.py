@@ -1,5 +1,6 @@
 """What all tests and the examples in docstrings share."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,3 +25,14 @@ def names_in_examples(doctest_namespace: dict[str, object]) -> None:
     doctest_namespace.update(np=np, tf=tf, tfb=tfp.bijectors, tfd=tfp.distributions)
     for name in tfp_glow.__all__:
         doctest_namespace[name] = getattr(tfp_glow, name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collector_at_rest() -> None:
+    """Takes what earlier modules left alive out of sight of the garbage collector.
+
+    Graphs are many objects, and a collector that looks at all of them again and again
+    makes the last tests of a process take several times as long as the first.
+    """
+    gc.collect()
+    gc.freeze()
