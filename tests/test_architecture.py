@@ -16,6 +16,7 @@ ORDER = [
     "version",
     "_start",
     "_names",
+    "_batches",
     "_extras",
     "_pictures",
     "_tensorflow",

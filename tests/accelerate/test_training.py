@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -274,10 +275,25 @@ def test_notices_pieces_that_are_missing_or_damaged(tmp_path):
 def test_refuses_other_images(exported, tmp_path, capsys, spoil, message):
     data = shutil.copytree(exported / "data", tmp_path / "data")
     spoil(data)
-    output = f"--output={tmp_path / 'result'}"
-    assert run_bundle([str(data), output], exported / "bundle") == 1
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(capsys.readouterr().err)
+    earlier = tmp_path / "result" / "result.json"
+    earlier.parent.mkdir()
+    earlier.write_text("of an earlier training")
+    options = [f"--output={earlier.parent}", "--overwrite"]
+    assert run_bundle([str(data), *options], exported / "bundle") == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert earlier.read_text() == "of an earlier training"
+
+
+def test_what_cannot_be_replaced_stays(exported, tmp_path, capsys):
+    bundle = shutil.copytree(exported / "bundle", tmp_path / "bundle")
+    data = shutil.copytree(exported / "data", tmp_path / "data")
+    before = sorted(tmp_path.rglob("*"))
+    missing = str(tmp_path / "missing.npz")
+    export = ["export", "small", str(bundle), f"--dataset={missing}", "--overwrite"]
+    for arguments in (export, ["data", missing, str(data)]):
+        assert main(arguments) == 1
+        assert "There is no file" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_refuses_what_another_bundle_left(exported, trained, tmp_path, capsys):

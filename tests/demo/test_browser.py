@@ -21,7 +21,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
 from studios import NAMES, make_directions, make_studio  # noqa: E402
 
-from tfp_glow.demo.server import bind, make_server  # noqa: E402
+from tfp_glow.cli.listening import bound_socket  # noqa: E402
+from tfp_glow.demo.server import make_server  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(
@@ -82,7 +83,8 @@ class Shown:
 @contextmanager
 def serving(studio) -> Iterator[str]:
     """A server in this process: its address."""
-    with bind("127.0.0.1", 0) as bound:
+    with bound_socket("127.0.0.1", 0) as bound:
+        bound.listen()  # The browser may be there before the server is.
         server = make_server(studio)
         thread = threading.Thread(target=server.run, args=[[bound]])
         thread.start()

@@ -1,14 +1,12 @@
 """`tfp-glow demo`: which model, which attributes, and where the page is."""
 
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from studios import NAMES, make_directions, make_model
 
-from tfp_glow import data
+from tfp_glow import data, pretrained
 from tfp_glow.cli import main
+from tfp_glow.cli.listening import bound_socket
 from tfp_glow.cli.run_folder import FORMAT_VERSION, write_json
 
 pytest.importorskip("gradio", reason="needs Gradio, of the extra `demo`")
@@ -59,29 +57,22 @@ def test_attributes_of_another_model(run, served, capsys):
     assert served == []
 
 
-def test_pretrained_model(served, monkeypatch):
-    known = SimpleNamespace(
-        model=make_model(),
-        images=np.zeros([70, 8, 8, 1], np.uint8),
-        labels=np.arange(70) % 3,
-        class_names=("a", "b", "c"),
-        directions=make_directions(),
-    )
-    pretrained = SimpleNamespace(load={"digits": known}.__getitem__)
-    monkeypatch.setitem(sys.modules, "tfp_glow.pretrained", pretrained)
-    monkeypatch.setattr("tfp_glow.pretrained", pretrained, raising=False)
+def test_pretrained_model(served):
     assert main(["demo", "--pretrained", "digits", "--port", "0"]) == 0
     (studio,) = served
+    known = pretrained.load("digits")
     assert studio.name == "digits"
-    assert studio.describe(1) == "Example 2: b"
-    assert studio.attributes == NAMES
+    assert studio.describe(1) == f"Example 2: {known.labels[1]}"
+    assert studio.attributes == known.directions.names
+    np.testing.assert_array_equal(studio.examples, known.images)
 
 
 def test_port_that_is_taken(run, served, capsys):
-    with server.bind("127.0.0.1", 0) as bound:
+    with bound_socket("127.0.0.1", 0) as bound:
+        bound.listen()
         port = bound.getsockname()[1]
         assert main(["demo", str(run), "--port", str(port)]) == 1
-    assert "Name another --port or --host" in capsys.readouterr().err
+    assert "name another port with --port" in capsys.readouterr().err
     assert served == []
 
 

@@ -43,16 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, title="commands"
-    )
-    parser.commands = commands.choices
-
-    def add(name: str, help: str) -> argparse.ArgumentParser:
-        description = f"{help[0].upper()}{help[1:]}."
-        return commands.add_parser(
-            name, help=help, description=description, allow_abbrev=False
-        )
+    add = parser.add_commands()
 
     export = add("export", "write a training as StableHLO, and what runs it")
     export.add_argument("preset", metavar="PRESET", help="see `tfp-glow presets`")
@@ -77,8 +68,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_recipe(export)
     add_model(export)
-    # Of the machine that trains nothing is known here.
-    export.set_defaults(dtype=PRECISIONS[-1], memory="stored")
+    export.set_defaults(
+        # Of the machine that trains nothing is known here.
+        dtype=PRECISIONS[-1],
+        memory="stored",
+        # What `train` has besides, as it is where nobody typed anything.
+        crop=None,
+        limit=None,
+        num_noise_samples=1,
+        guard=False,
+    )
 
     images = add("data", "write the images of a data set in pieces of 60 MB at most")
     images.add_argument("dataset", metavar="NAME", help="as `tfp-glow train` takes it")

@@ -33,8 +33,6 @@ from on_card.run import main
 
 sys.exit(main(bundle=Path(__file__).resolve().parent))
 '''
-# What `train` has besides, as it is where nobody typed anything.
-_OF_TRAIN = {"crop": None, "limit": None, "num_noise_samples": 1, "guard": False}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -66,16 +64,20 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{folder} is not empty. Name another folder, or replace the bundle in "
                 "it with --overwrite."
             )
-        shutil.rmtree(folder)
-    for name, value in _OF_TRAIN.items():
-        setattr(arguments, name, value)
-    info, settings, model, config = new_run(arguments, tf.distribute.get_strategy())
+    _, settings, model, config = new_run(arguments, tf.distribute.get_strategy())
     if settings.max_shift:
         raise NotImplementedError(
             "Of augmentation only mirroring can leave. Received: the preset "
             f"{arguments.preset!r}, which moves images by up to {settings.max_shift}."
         )
-    write_bundle(folder, model, settings, config, steps_a_call=arguments.steps_a_call)
+    partial_folder = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    write_bundle(
+        partial_folder, model, settings, config, steps_a_call=arguments.steps_a_call
+    )
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial_folder.rename(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(
         f"{folder}: {size / 1e6:.1f} MB. Next:\n"

@@ -29,7 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not (folder / INDEX).is_file():
             raise FileExistsError(f"{folder} is not empty. Name another folder.")
-        shutil.rmtree(folder)
     source = {"data_dir": arguments.data_dir, "image_size": arguments.image_size}
     info = data.describe(arguments.dataset, **source)
     split = held_out_split(info)
@@ -41,7 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
         limit = arguments.limit
         return data.load_arrays(arguments.dataset, split, limit=limit, **source)[0]
 
-    folder.mkdir(parents=True, exist_ok=True)
+    images = {"train": np.concatenate(list(map(load, train))), "held_out": load(split)}
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
     about = {
         "format_version": FORMAT_VERSION,
         "dataset": info.name,
@@ -49,7 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
         "train": {"split": "+".join(train), "pieces": []},
         "held_out": {"split": split, "pieces": []},
     }
-    images = {"train": np.concatenate(list(map(load, train))), "held_out": load(split)}
     for part, values in images.items():
         size = max(1, (PIECE_BYTES - 1000) // prod(values.shape[1:]))
         for start in range(0, len(values), size):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tfp_glow._extras import require
 from tfp_glow.cli.inference import load_held_out
+from tfp_glow.cli.listening import bound_socket
 from tfp_glow.cli.run_folder import Run, load_run
 from tfp_glow.latents import AttributeDirections
 
@@ -32,9 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
             a file is damaged.
     """
     require("gradio", "The page", extra="demo")
-    from tfp_glow.demo.server import bind, serve
+    from tfp_glow.demo.server import serve
 
-    with bind(arguments.host, arguments.port) as bound:
+    with bound_socket(arguments.host, arguments.port) as bound:
         studio = _studio(arguments)
         host, port = bound.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host

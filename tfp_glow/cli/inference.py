@@ -1,7 +1,7 @@
 """Measuring and sampling in batches of one size, the same for the same seed."""
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfp_glow import data
+from tfp_glow._batches import slices
 from tfp_glow._suggest import suggestion
 from tfp_glow.cli.run_folder import Run
 from tfp_glow.data import DatasetInfo
@@ -200,7 +201,7 @@ def measure(
                 seed=[seed, batch.start * num_noise_samples],
                 num_noise_samples=num_noise_samples,
             )
-            for batch in _batches(len(images))
+            for batch in slices(len(images), BATCH_SIZE)
         ]
     ).astype(np.float64)
     # One image says nothing of the spread.
@@ -215,7 +216,7 @@ def measure(
     if model.classifier is not None:
         label_bits = [
             model.label_bits(images[batch], labels[batch], seed=[seed, batch.start])
-            for batch in _batches(len(images))
+            for batch in slices(len(images), BATCH_SIZE)
         ]
         figures["label_bits"] = float(np.mean(np.concatenate(label_bits)))
     return figures
@@ -252,7 +253,7 @@ def draw(
                 labels=None if labels is None else labels[batch],
                 seed=[seed, batch.start],
             )
-            for batch in _batches(num_samples)
+            for batch in slices(num_samples, BATCH_SIZE)
         ]
     )
 
@@ -291,8 +292,3 @@ def find_label(
         f"{'none' if received is None else f'--label {received}'}."
         f"{suggestion(received or '', class_names)}"
     )
-
-
-def _batches(num_images: int) -> Iterator[slice]:
-    for start in range(0, num_images, BATCH_SIZE):
-        yield slice(start, min(start + BATCH_SIZE, num_images))

@@ -57,6 +57,22 @@ class Parser(argparse.ArgumentParser):
     check: Callable[["Parser", argparse.Namespace], None] | None = None
     """Looks at what was parsed, and may call `error`."""
 
+    def add_commands(self) -> Callable[..., "Parser"]:
+        """Lets the parser have subcommands; returns what adds one, by name and help."""
+        commands = self.add_subparsers(
+            dest="command", metavar="COMMAND", required=True, title="commands"
+        )
+        self.commands = commands.choices
+
+        def add(name: str, help: str, **kwargs: bool) -> Parser:
+            # Not `capitalize`, which would change the names in it.
+            description = f"{help[0].upper()}{help[1:]}."
+            return commands.add_parser(
+                name, help=help, description=description, allow_abbrev=False, **kwargs
+            )
+
+        return add
+
     def parse_known_args(
         self,
         args: Sequence[str] | None = None,
@@ -98,18 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}"
     )
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, title="commands"
-    )
-
-    parser.commands = commands.choices
-
-    def add(name: str, help: str) -> argparse.ArgumentParser:
-        # Not `capitalize`, which would change the names in it.
-        description = f"{help[0].upper()}{help[1:]}."
-        return commands.add_parser(
-            name, help=help, description=description, allow_abbrev=False
-        )
+    add = parser.add_commands()
 
     add_train(add("train", "train a model on a data set into a run folder"))
 

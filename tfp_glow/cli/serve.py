@@ -3,10 +3,11 @@
 import argparse
 import gc
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tfp_glow.cli.listening import bound_socket
 
 __all__ = ["run"]
 
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.directory} is no folder. Name one with models, as `tfp-glow "
             "export RUN DIR` writes it."
         )
-    with _listening(arguments.host, arguments.port) as sock:
+    with bound_socket(arguments.host, arguments.port) as sock:
         try:
             with _without_garbage_collection():
                 from tfp_glow.serving.folder import ModelFolder
@@ -64,27 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A bound socket: whether the port is free shows before anything is loaded."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise OSError(f"There is no address {host!r} to listen to: {error}.") from error
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise OSError(
-            f"Cannot listen to {host} at port {port}: {error.strerror}. If another "
-            "program does, name another port with --port."
-        ) from error
-    return sock
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tfp_glow.demo.page import make_page
 from tfp_glow.demo.pictures import MAX_BYTES
 from tfp_glow.demo.studio import Studio
 
-__all__ = ["bind", "make_server", "serve"]
+__all__ = ["make_server", "serve"]
 
 # Whatever Gradio's files ask for, a browser gets it from here or not at all.
 _POLICY = (
@@ -22,23 +22,6 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'"
 )
 _GRACE_SECONDS = 1  # A page that is open keeps a connection.
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any that is free.
-
-    Raises:
-        OSError: If it cannot be had.
-    """
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
-    except OSError as error:
-        raise OSError(
-            f"The page cannot be at {host}, port {port}: {error.strerror}. Name "
-            "another --port or --host."
-        ) from error
 
 
 def make_server(studio: Studio) -> uvicorn.Server:

@@ -6,6 +6,7 @@ from math import ceil, prod
 
 import numpy as np
 
+from tfp_glow._batches import slices
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.latents import AttributeDirections, blend, sample_latents
 from tfp_glow.latents.levels import level_mask
@@ -212,14 +213,10 @@ class Studio:
     def _measure_examples(self) -> np.ndarray:
         num_at_once = max(1, 16 * _SMALL // prod(self.model.event_shape[:2]))
         labels = self.labels if self.has_classes else None
-        batches = [
-            slice(start, start + num_at_once)
-            for start in range(0, len(self.examples), num_at_once)
-        ]
         return np.concatenate(
             [
                 self._bits(self.examples[b], None if labels is None else labels[b])
-                for b in batches
+                for b in slices(len(self.examples), num_at_once)
             ]
         )
 

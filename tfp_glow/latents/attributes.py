@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfp_glow._batches import slices
 from tfp_glow._files import replacing
 from tfp_glow._suggest import suggestion
 from tfp_glow.glow_model import GlowModel
-from tfp_glow.latents._batches import slices
 from tfp_glow.latents.levels import level_mask
 
 __all__ = ["AttributeDirections", "attribute_directions", "manipulate"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from tfp_glow._batches import slices
 from tfp_glow.dequantization import Seed, as_seed
 from tfp_glow.glow_model import GlowModel
-from tfp_glow.latents._batches import slices
 from tfp_glow.latents.levels import level_mask
 
 if TYPE_CHECKING:
@@ -147,7 +147,11 @@ def class_log_likelihoods(
                 f"num_classes={model.glow.num_classes}, context={context!r}."
             )
         log_probs = [
-            model.log_prob(images, seed=seed, context=[of_class] * len(images))
+            model.log_prob(
+                images,
+                seed=seed,
+                context=np.broadcast_to(of_class, [len(images), *of_class.shape]),
+            )
             for of_class in np.asarray(class_contexts)
         ]
     elif model.glow.num_classes is not None:

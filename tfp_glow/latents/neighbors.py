@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfp_glow._batches import slices
 from tfp_glow._checks import check_positive_integer
-from tfp_glow.latents._batches import slices
 
 __all__ = ["Neighbors", "nearest_images"]
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from tfp_glow._batches import slices
 from tfp_glow._checks import check_choice
 from tfp_glow.dequantization import bin_centers, quantize
 from tfp_glow.glow_model import GlowModel
-from tfp_glow.latents._batches import slices
 
 __all__ = ["Roc", "compressed_bits_per_dim", "out_of_distribution_scores", "roc"]
 

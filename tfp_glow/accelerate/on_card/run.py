@@ -118,13 +118,13 @@ def _run(options: argparse.Namespace, bundle: Path) -> None:
     if options.resume:
         saved = read(output / _STATE)
         _check_bundle(saved[1], manifest, output)
-    elif (output / _STATE).exists() or (output / _RESULT).exists():
-        if not options.overwrite:
-            raise FileExistsError(
-                f"{output} holds a training. Go on with it, --resume; replace it, "
-                "--overwrite; or name another folder, --output."
-            )
-        _clear(output)
+    elif not options.overwrite and any(
+        (output / name).exists() for name in (_STATE, _RESULT)
+    ):
+        raise FileExistsError(
+            f"{output} holds a training. Go on with it, --resume; replace it, "
+            "--overwrite; or name another folder, --output."
+        )
     train, held_out, about = load_images(options.data, manifest["image_shape"])
     dataset = manifest["config"]["dataset"]
     if about["dataset"] != dataset:
@@ -132,6 +132,8 @@ def _run(options: argparse.Namespace, bundle: Path) -> None:
             f"The bundle was exported for {dataset!r}. Received: images of "
             f"{about['dataset']!r} in {options.data}. Export for them: --dataset."
         )
+    if saved is None:
+        _clear(output)
     _prepare_jax(bundle)
     _Run(options, bundle, output, manifest, train, held_out, about, started).go(saved)
 
@@ -204,6 +206,7 @@ class _Run:
         epochs = self.recipe["epochs"] * self.steps_per_epoch
         self.total_steps = options.total_steps or epochs
         self.training = Training(bundle, manifest, train)
+        self.num_train_images = len(train)
         self.rows: list[dict[str, float]] = []
         self.seconds_before = 0.0
         self.recent: list[Any] = []
@@ -358,7 +361,7 @@ class _Run:
             "note": self.about["note"],
             "step": training.step,
             "epochs": training.step / self.steps_per_epoch,
-            "num_train_images": len(training._images),
+            "num_train_images": self.num_train_images,
             "recipe": {**self.recipe, "total_steps": self.total_steps},
             "seconds": round(self._seconds(), 1),
             "compile_seconds": training.compile_seconds,
