@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from functools import partial
 
 import keras
@@ -49,18 +50,21 @@ def test_edge_conv_is_openai_s(shape):
 
 # The first layer is a convolution and a map of the edge, a convolution that sees the
 # edge as a channel, or a product of patches; the last, of wide networks, one product
-# or a convolution.
+# or a convolution. For an accelerator all are products.
 WIDTHS = pytest.mark.parametrize("width", [5, 40, 120])
 
 
-@pytest.fixture(params=[False, True], ids=["product", "conv2d"])
-def has_onednn(request, monkeypatch):
-    monkeypatch.setattr(convolution, "has_onednn", lambda: request.param)
+@pytest.fixture(params=["product", "conv2d", "accelerator"])
+def device(request, monkeypatch):
+    monkeypatch.setattr(convolution, "has_onednn", lambda: request.param == "conv2d")
+    is_one = request.param == "accelerator"
+    with convolution.for_accelerator() if is_one else nullcontext():
+        yield
 
 
 @WIDTHS
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
-@pytest.mark.usefixtures("has_onednn")
+@pytest.mark.usefixtures("device")
 def test_glow_network_is_openai_s(shape, width):
     network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
     p = perturbed(network).parameters

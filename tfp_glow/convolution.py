@@ -1,14 +1,51 @@
 """Convolutions that see the edge of the image, as openai/glow's do."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["conv"]
+__all__ = ["conv", "for_accelerator", "relu"]
+
+_ALIGNMENT = 8
+"""Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU."""
+
+_TAPS = [(row, column) for row in range(3) for column in range(3)]
+
+_is_for_accelerator = False
+
+
+@contextmanager
+def for_accelerator() -> Iterator[None]:
+    """What is traced inside is compiled for an accelerator, whatever this machine has.
+
+    There all convolutions are products of matrices with aligned rows, to which XLA adds
+    bias and ReLU without another pass over memory.
+    """
+    global _is_for_accelerator
+    old, _is_for_accelerator = _is_for_accelerator, True
+    try:
+        yield
+    finally:
+        _is_for_accelerator = old
+
+
+def relu(x: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.relu`, which XLA can make part of the product before it.
+
+    From TensorFlow's gradient XLA would conclude that it has to keep what went in.
+    """
+    return _relu_for_accelerator(x) if _is_for_accelerator else tf.nn.relu(x)
+
+
+@tf.custom_gradient
+def _relu_for_accelerator(x: tf.Tensor) -> tuple:
+    y = tf.nn.relu(x)
+    return y, lambda dy: tf.where(tf.not_equal(y, 0), dy, tf.zeros_like(dy))
 
 
 def conv(
@@ -29,7 +66,7 @@ def conv(
     """
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
-    if kernel.shape[:2] == [1, 1] and x.dtype == tf.bfloat16:
+    if kernel.shape[:2] == [1, 1] and (x.dtype == tf.bfloat16 or _is_for_accelerator):
         # On a CPU the gradients of a convolution take longer than those of a product,
         # unlike in float32.
         return _product(x, kernel, bias, activation)
@@ -83,12 +120,13 @@ def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
 
     Without oneDNN, which TensorFlow uses only on processors with instructions for it,
     its gradients take a third of a convolution's time. With it they take longer. In
-    bfloat16 the sum of nine products that have been rounded is less exact.
+    bfloat16 the sum of nine products that have been rounded is less exact; an
+    accelerator's sum is not rounded again.
     """
-    return (
-        kernel.shape[:2] == [3, 3]
-        and 9 * kernel.shape[3] <= kernel.shape[2]
-        and x.dtype != tf.bfloat16
+    if kernel.shape[:2] != [3, 3] or 9 * kernel.shape[3] > kernel.shape[2]:
+        return False
+    return _is_for_accelerator or (
+        x.dtype != tf.bfloat16
         and not has_onednn()
         and not tf.config.list_physical_devices("GPU")
     )
@@ -97,11 +135,17 @@ def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
 def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
-    flat = tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [channels_in, -1])
+    num_products = 9 * channels_out
+    flat = tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [channels_in, num_products])
+    if _is_for_accelerator:
+        flat = tf.pad(flat, [[0, 0], [0, -num_products % _ALIGNMENT]])
     products = tf.reshape(x, [-1, channels_in]) @ flat
-    products = tf.reshape(products, [-1, *_spatial_shape(x), 9 * channels_out])
-    taps = tf.split(products, 9, axis=-1)
-    return tf.add_n([_shifted(tap, *divmod(i, 3)) for i, tap in enumerate(taps)])
+    products = tf.reshape(products, [-1, *_spatial_shape(x), flat.shape[-1]])
+    taps = tf.split(products[..., :num_products], 9, axis=-1)
+    shifted = [_shifted(tap, *at) for tap, at in zip(taps, _TAPS, strict=True)]
+    if x.dtype != tf.bfloat16:
+        return tf.add_n(shifted)
+    return tf.cast(tf.add_n([tf.cast(s, tf.float32) for s in shifted]), x.dtype)
 
 
 def _shifted(x: tf.Tensor, row: int, column: int) -> tf.Tensor:
@@ -131,6 +175,14 @@ def _conv_of_few_channels(
     is_edge = np.arange(9 * channels) % channels == channels - 1
     of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
+    if _is_for_accelerator:
+        height, width = _spatial_shape(x)
+        padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        seen = [padded[:, i : i + height, j : j + width] for i, j in _TAPS]
+        unused = -9 * channels % _ALIGNMENT
+        seen = tf.pad(tf.concat(seen, axis=-1), [[0, 0]] * 3 + [[0, unused]])
+        flat = tf.pad(flat, [[0, unused], [0, 0]])
+        return _product(seen, flat, bias, activation)
     if 9 * channels > channels_out / 4 or not has_onednn():
         return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
     # A product with what the kernel sees of each pixel is faster than oneDNN's
@@ -169,7 +221,7 @@ def _edge_taps(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | np.ndarray:
         inside = tf.zeros([height, width], dtype)
         outside = tf.pad(inside, [[1, 1], [1, 1]], constant_values=1)
         stack, reshape = tf.stack, tf.reshape
-    taps = [outside[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    taps = [outside[i : i + height, j : j + width] for i, j in _TAPS]
     return reshape(stack(taps, axis=-1), [-1, 9])
 
 

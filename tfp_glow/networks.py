@@ -13,7 +13,7 @@ from tfp_glow.context import (
     map_channels,
     vector_channels,
 )
-from tfp_glow.convolution import conv
+from tfp_glow.convolution import conv, relu
 from tfp_glow.layers import LOG_SCALE_FACTOR, ParameterModule, of_vector, scale_of
 
 __all__ = ["GlowNetwork", "PreparedGlowNetwork", "standardizing_parameters"]
@@ -266,11 +266,11 @@ class PreparedGlowNetwork:
             h = conv(h, kernel_1, biases[0]) + of_vector(
                 vector, kernel_context, h.dtype
             )
-            h = tf.nn.relu(h)
+            h = relu(h)
         else:
-            h = conv(h, kernel_1, biases[0], activation=tf.nn.relu)
+            h = conv(h, kernel_1, biases[0], activation=relu)
         # A scale is positive and passes through the ReLU. In the last kernel it costs
         # less than in this one, where most of the parameters are.
-        h = conv(h, p["kernel_2"], biases[1], activation=tf.nn.relu)
+        h = conv(h, p["kernel_2"], biases[1], activation=relu)
         h = conv(h, p["kernel_3"], biases[2], scales=scales_3)
         return tf.cast(h, x.dtype)

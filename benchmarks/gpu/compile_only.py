@@ -20,7 +20,7 @@ os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"
 
 import jax
 import jax.numpy as jnp
-from exported import load_program
+from exported import compile_program, load_program
 from jax.experimental import topologies
 
 H200 = """
@@ -64,9 +64,10 @@ def main() -> None:
         for kind in ("argument", "variable")
     )
     program = load_program(folder, manifest["program"], "gpu")
-    step = jax.jit(program, donate_argnums=1)
     started = time.perf_counter()
-    compiled = step.lower(arguments, variables).compile()
+    compiled = compile_program(
+        program, arguments, variables, donated=(1,), platform="gpu"
+    )
     memory = compiled.memory_analysis()
     calls = re.findall(r'custom_call_target="([^"]+)"', compiled.as_text())
     line = {

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = dict(manifest["config"])
     recipe = {k: v for k, v in result["recipe"].items() if k in config["training"]}
     # How the weights were trained says nothing of how this machine is to.
-    model = GlowModel.from_config({**config["model"], "memory": "auto"})
+    model = GlowModel.from_config({**config["model"], "memory": "auto", "unroll": None})
     _assign(model, manifest["weights"], weights)
     config |= {
         "dataset": result["dataset"],

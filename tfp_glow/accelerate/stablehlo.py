@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.compiler.mlir.stablehlo import stablehlo
 
+from tfp_glow.convolution import for_accelerator
+
 __all__ = ["SEED", "export_program", "make_initializer", "used_variables"]
 
 SEED = tf.constant(0)
@@ -90,7 +92,8 @@ def export_program(
         NotImplementedError: If TensorFlow computes something that is no StableHLO.
     """
     compiled = tf.function(function, jit_compile=True, autograph=False)
-    traced = compiled.get_concrete_function(*arguments.values())
+    with for_accelerator():
+        traced = compiled.get_concrete_function(*arguments.values())
     captured = used_variables(traced, known)
     inputs = [
         *({"argument": name, **_type(value)} for name, value in arguments.items()),

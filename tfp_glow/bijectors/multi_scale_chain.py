@@ -102,7 +102,7 @@ class MultiScaleChain(OnePass):
                             shape[-1],
                             context_shape=self._context_at(context_shape, shape),
                             dtype=dtype,
-                            name="split_prior",
+                            name=f"split_prior_{i}",
                         ),
                         context_shape=self._context_at(context_shape, shape),
                         log_scale_fn=split_log_scale_fn,

@@ -79,6 +79,7 @@ _MODEL_OPTIONS = (
     "dequantization",
     "dtype",
     "memory",
+    "unroll",
     "weight_y",
 )
 

@@ -169,6 +169,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "model fits; auto, the default, chooses by what the machine has",
     )
     model.add_argument(
+        "--unroll",
+        action="store_true",
+        default=None,
+        help="a level's steps follow one another instead of being one loop: longer to "
+        "compile, faster on a GPU",
+    )
+    model.add_argument(
         "--num-bits",
         type=int,
         metavar="N",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .exported import load_program
+from .exported import compile_program, load_program
 from .images import batches
 
 __all__ = ["Training", "learning_rate"]
@@ -194,8 +194,9 @@ class Training:
             started = time.monotonic()
             # Who evaluates needs the weights again.
             donated = () if name == "evaluate" else (0,)
-            jitted = jax.jit(function, donate_argnums=donated)
-            self._compiled[name] = jitted.lower(variables, *others).compile()
+            self._compiled[name] = compile_program(
+                function, variables, *others, donated=donated
+            )
             self.compile_seconds[name] = time.monotonic() - started
         return self._compiled[name](variables, *others)
 
