@@ -181,6 +181,7 @@ def test_averages_several_draws_of_noise(exported, trained, images):
     bundle = exported / "bundle"
     manifest = json.loads((bundle / "manifest.json").read_text())
     training = Training(bundle, manifest, images[0])
+    training.compile()
     weights, _ = pieces.read(bundle / "result" / "weights")
     bits = training.bits_per_dim(images[1], weights, 3)
     model = GlowModel.from_config(manifest["config"]["model"])

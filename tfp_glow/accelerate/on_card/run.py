@@ -216,6 +216,10 @@ class _Run:
         """Trains until the time is up, measures, saves, and tells of it."""
         import jax
 
+        print(f"On {jax.devices()[0].device_kind}, JAX {jax.__version__}.", flush=True)
+        self.training.compile()
+        seconds = max(self.training.compile_seconds.values())
+        print(f"Compiled in {seconds:.0f} s.", flush=True)
         if saved is None:
             self.training.initialize()
         else:
@@ -223,7 +227,6 @@ class _Run:
             self.training.restore(about["step"], arrays)
             self.rows, self.seconds_before = about["rows"], about["seconds"]
             print(f"Going on after {about['step']} steps.", flush=True)
-        print(f"On {jax.devices()[0].device_kind}, JAX {jax.__version__}.", flush=True)
         self.output.mkdir(parents=True, exist_ok=True)
         evaluated = saved_at = time.monotonic()
         while not self._is_over():
@@ -255,11 +258,9 @@ class _Run:
             learning_rate(first + i, self.recipe, self.total_steps)
             for i in range(self.manifest["steps_a_call"])
         ]
-        compiled = sum(self.training.compile_seconds.values())
         began = time.monotonic()
         rows = self.training.take_steps(rates)
-        compiled -= sum(self.training.compile_seconds.values())
-        self.stepping += time.monotonic() - began + compiled
+        self.stepping += time.monotonic() - began
         if not np.isfinite(rows).all():
             step = first + int(np.argmin(np.isfinite(rows).all(axis=1)))
             raise ValueError(

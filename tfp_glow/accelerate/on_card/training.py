@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Training:
     def __init__(
         self, folder: Path, manifest: Mapping[str, Any], images: np.ndarray
     ) -> None:
-        """Loads programs and images; there is no state yet.
+        """Loads programs and images. `compile` is next; there is no state yet.
 
         Args:
             folder: The bundle.
@@ -65,21 +66,62 @@ class Training:
         }
         self._compiled: dict[str, Any] = {}
 
+    def compile(self) -> None:
+        """Compiles all programs, side by side."""
+        manifest = self.manifest
+
+        def like(shape: Sequence[int], dtype: str) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+
+        def batches_like(num_steps: int) -> tuple:
+            shape = (num_steps, manifest["recipe"]["batch_size"])
+            return self._images, like(shape, "int32"), like(shape, "bool")
+
+        num_steps = manifest["steps_a_call"]
+        evaluated = (manifest["evaluation_batch"], *manifest["image_shape"])
+        variables = {
+            name: like(v["shape"], v["dtype"])
+            for name, v in manifest["variables"].items()
+        }
+        arguments = {
+            "initial": (variables, *batches_like(1)),
+            "train": (
+                variables,
+                *batches_like(num_steps),
+                like([num_steps], "float32"),
+            ),
+            "evaluate": (
+                {name: variables[name] for name in manifest["weights"]},
+                like(evaluated, "uint8"),
+                like([2], "int32"),
+            ),
+        }
+        functions = {
+            "initial": self._initial,
+            "train": self._train,
+            "evaluate": self._evaluate,
+        }
+
+        def compile_one(name: str) -> None:
+            started = time.monotonic()
+            # Who evaluates needs the weights again.
+            donated = () if name == "evaluate" else (0,)
+            self._compiled[name] = compile_program(
+                functions[name], *arguments[name], donated=donated
+            )
+            self.compile_seconds[name] = time.monotonic() - started
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(compile_one, functions))
+
     def initialize(self) -> None:
         """New weights, whose act-norms standardise the first batch."""
-        indices, flips = self._batches(1)
         zeros = {
             name: jnp.zeros(v["shape"], v["dtype"])
             for name, v in self.manifest["variables"].items()
         }
-
-        def initial(variables: Arrays, images: Any, indices: Any, flips: Any) -> Arrays:
-            images = _batch(images, indices, flips)[0]
-            arguments = {"images": images, "seed": jnp.int32(self.manifest["seed"])}
-            return self._programs["initial"](arguments, variables)[1]
-
-        self.variables = self._call(
-            "initial", initial, zeros, self._images, indices, flips
+        self.variables = self._compiled["initial"](
+            zeros, self._images, *self._batches(1)
         )
 
     def restore(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -121,19 +163,9 @@ class Training:
         Returns:
             Bits/dim and norm of the gradient of each, float32 `[S, 2]`.
         """
-        indices, flips = self._batches(len(rates))
-
-        def train(
-            variables: Arrays, images: Any, indices: Any, flips: Any, rates: Any
-        ) -> tuple[Any, Arrays]:
-            images = _batch(images, indices, flips)
-            arguments = {"images": images, "learning_rates": rates}
-            (rows,), variables = self._programs["train"](arguments, variables)
-            return rows, variables
-
         rates = np.asarray(rates, np.float32)
-        rows, self.variables = self._call(
-            "train", train, self.variables, self._images, indices, flips, rates
+        rows, self.variables = self._compiled["train"](
+            self.variables, self._images, *self._batches(len(rates)), rates
         )
         self.step += len(rates)
         return np.asarray(rows)
@@ -153,11 +185,6 @@ class Training:
         """
         size, num_dims = self.manifest["evaluation_batch"], math.prod(images.shape[1:])
         weights = jax.device_put(weights)
-
-        def evaluate(variables: Arrays, images: Any, seed: Any) -> Any:
-            arguments = {"images": images, "seed": seed}
-            return self._programs["evaluate"](arguments, variables)[0][0]
-
         found = []
         for start in range(0, len(images), size):
             batch = images[start : start + size]
@@ -165,9 +192,7 @@ class Training:
             numbers = np.minimum(np.arange(size), len(batch) - 1)
             seeds = [start * num_noise_samples + i for i in range(num_noise_samples)]
             draws = [
-                self._call(
-                    "evaluate", evaluate, weights, batch[numbers], np.int32([0, seed])
-                )
+                self._compiled["evaluate"](weights, batch[numbers], np.int32([0, seed]))
                 for seed in seeds
             ]
             found.append([draw[: len(batch)] for draw in draws])
@@ -188,17 +213,24 @@ class Training:
         )
         return indices, flips & recipe["flips"]
 
-    def _call(self, name: str, function: Any, variables: Arrays, *others: Any) -> Any:
-        """Calls a program; the first time it is compiled, and the clock stopped."""
-        if name not in self._compiled:
-            started = time.monotonic()
-            # Who evaluates needs the weights again.
-            donated = () if name == "evaluate" else (0,)
-            self._compiled[name] = compile_program(
-                function, variables, *others, donated=donated
-            )
-            self.compile_seconds[name] = time.monotonic() - started
-        return self._compiled[name](variables, *others)
+    def _initial(self, variables: Arrays, *chosen: Any) -> Arrays:
+        arguments = {
+            "images": _batch(*chosen)[0],
+            "seed": jnp.int32(self.manifest["seed"]),
+        }
+        return self._programs["initial"](arguments, variables)[1]
+
+    def _train(
+        self, variables: Arrays, images: Any, indices: Any, flips: Any, rates: Any
+    ) -> tuple[Any, Arrays]:
+        images = _batch(images, indices, flips)
+        arguments = {"images": images, "learning_rates": rates}
+        (rows,), variables = self._programs["train"](arguments, variables)
+        return rows, variables
+
+    def _evaluate(self, variables: Arrays, images: Any, seed: Any) -> Any:
+        arguments = {"images": images, "seed": seed}
+        return self._programs["evaluate"](arguments, variables)[0][0]
 
 
 def _batch(images: Any, indices: Any, flips: Any) -> Any:
