@@ -48,7 +48,7 @@ DEMO = [  # `tfp-glow demo`
     "uvicorn>=0.36,<1",
 ]
 HUB = ["huggingface-hub>=1,<3"]  # models of Hugging Face, by their ids
-JAX = ["jax>=0.10.2,<0.11"]  # `python -m tfp_glow.accelerate run`
+JAX = ["jax>=0.10.2,<0.12"]  # `python -m tfp_glow.accelerate run`
 RAY = ["ray[train]>=2.60,<2.61"]  # `tfp-glow train --strategy ray`
 SERVE = [  # `tfp-glow serve`
     "fastapi>=0.115.3,<1",

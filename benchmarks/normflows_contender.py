@@ -6,7 +6,7 @@ import normflows
 import torch
 from subject import LEARNING_RATE, Subject, smooth_images
 
-__all__ = ["train"]
+__all__ = ["make_glow", "train"]
 
 
 def train(
@@ -20,7 +20,7 @@ def train(
     """Loss, gradients and Adamax; act-norms initialise themselves in the first step."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
-    model = _glow(event_shape, num_levels, num_steps, hidden_channels)
+    model = make_glow(event_shape, num_levels, num_steps, hidden_channels)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adamax(parameters, lr=LEARNING_RATE)
     images = torch.from_numpy(smooth_images(batch_size, event_shape))
@@ -36,7 +36,7 @@ def train(
     return Subject(call, len(parameters), sum(p.numel() for p in parameters))
 
 
-def _glow(
+def make_glow(
     event_shape: tuple[int, int, int],
     num_levels: int,
     num_steps: int,
