@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from subject import Subject
 
-__all__ = ["alone"]
+__all__ = ["alone", "forward_alone"]
 
 
 def alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
@@ -14,23 +14,35 @@ def alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
 
     The networks follow one another, as they do in a flow, forward and then back.
     """
+    return _subject(batch_size, dtype, shape, with_gradients=True)
+
+
+def forward_alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
+    """Those of sampling, or of a density, as one graph."""
+    return _subject(batch_size, dtype, shape, with_gradients=False)
+
+
+def _subject(
+    batch_size: int, dtype: str, shape: dict, *, with_gradients: bool
+) -> Subject:
     networks = [
         _Network(batch_size, *sizes, tf.as_dtype(dtype)) for sizes in _sizes(**shape)
     ]
 
     @tf.function(jit_compile=False)
     def call() -> list[tf.Tensor]:
-        previous, gradients = [], []
+        previous, results = [], []
         for network in networks:
             with tf.control_dependencies(previous):
                 previous = [network.forward()]
-        for network in reversed(networks):
+            results += previous
+        for network in reversed(networks if with_gradients else []):
             with tf.control_dependencies(previous):
                 previous = network.backward()
-            gradients += previous
-        return gradients
+            results += previous
+        return results
 
-    # Of the first network's last layer: one number, to wait for all.
+    # Of what comes last: one number, to wait for all.
     def call_and_wait() -> float:
         return float(tf.reshape(call()[-1], [-1])[0])
 
@@ -39,7 +51,9 @@ def alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
         call_and_wait,
         len(kernels),
         sum(int(np.prod(kernel.shape)) for kernel in kernels),
-        lambda: {"flops": sum(network.flops for network in networks)},
+        lambda: {
+            "flops": sum(n.flops for n in networks) // (1 if with_gradients else 3)
+        },
     )
 
 

@@ -38,6 +38,7 @@ LARGE_SHAPE = {
 PAPER_SECONDS = 0.13
 FLOAT32, MIXED = "tfp_glow", "tfp_glow, bfloat16 networks"
 MERGED = "tfp_glow, merged"
+CONVOLUTIONS = "convolutions alone"
 TFB, LARGE = "tfb.Glow", "tfp_glow, 256 x 256 x 3, 6 x 32 additive, batch 1"
 
 
@@ -49,6 +50,9 @@ def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
         MERGED: Contender(ours, {**shape, "merge": True}),
         MIXED: Contender(ours, {**shape, "mixed": True}),
         TFB: Contender("tfb_contender:sample", shape),
+        CONVOLUTIONS: Contender(
+            "convolutions:forward_alone", {**shape, "dtype": "float32"}
+        ),
         LARGE: Contender(ours, large_shape, rounds=1),
     }
 
@@ -65,6 +69,13 @@ def aims(found: dict[str, Median]) -> str:
             at_most(
                 f"{FLOAT32} / {TFB}, first sample", first[FLOAT32] / first[TFB], 0.40
             ),
+            [
+                f"{CONVOLUTIONS} / {FLOAT32}, CPU",
+                cpu[CONVOLUTIONS] / cpu[FLOAT32],
+                "",
+                "",
+            ],
+            [f"{CONVOLUTIONS} / {TFB}, CPU", cpu[CONVOLUTIONS] / cpu[TFB], "", ""],
         ]
     )
 

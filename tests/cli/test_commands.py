@@ -56,7 +56,7 @@ def run(trained, tmp_path):
 def conditional(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "conditional"
     options = ["--conditional", "--epochs=1", "--limit=64", "--num-noise-samples=3"]
-    options += ["--memory=reversible", "--dtype=mixed_bfloat16"]
+    options += ["--memory=reversible", "--dtype=mixed_bfloat16", "--unroll"]
     train = ["train", "--dataset=digits", f"--output={folder}", *TINY, *options]
     assert main(train) == 0
     return folder
@@ -422,6 +422,7 @@ def test_metrics_say_how_many_draws_of_noise(conditional, capsys):
 def test_memory_and_precision_of_a_run(conditional, capsys):
     model = read_json(conditional / "config.json")["model"]
     assert (model["memory"], model["dtype"]) == ("reversible", "mixed_bfloat16")
+    assert model["unroll"] is True
     loaded = load_run(conditional).model
     assert loaded.glow.memory == "reversible"
     assert loaded.dtype_policy.name == "mixed_bfloat16"
