@@ -4,7 +4,9 @@ RUN ?= runs/digits
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+# Not compiling all of TensorFlow to bytecode saves most of a minute of installing.
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
+  -c constraints.txt
 BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
