@@ -54,14 +54,9 @@ def operations(function):
     return {node.op for node in nodes}
 
 
-@pytest.mark.parametrize("what", ["train", "sample"])
-def test_a_program_is_plain_stablehlo(export, options, what, tmp_path, monkeypatch):
-    options.what = what
-    program = export.make_program(options)
-    function = tf.function(program.function, autograph=False)
-    traced = function.get_concrete_function(*program.arguments.values())
-    refused = [op for op in operations(traced) if re.fullmatch(REFUSED, op)]
-    assert not refused
+@pytest.fixture
+def texts(monkeypatch):
+    """The texts of the programs that are exported."""
     texts = []
     serialize = stablehlo.stablehlo.serialize_portable_artifact_str
     monkeypatch.setattr(
@@ -69,6 +64,17 @@ def test_a_program_is_plain_stablehlo(export, options, what, tmp_path, monkeypat
         "serialize_portable_artifact_str",
         lambda text, version: texts.append(text) or serialize(text, version),
     )
+    return texts
+
+
+@pytest.mark.parametrize("what", ["train", "sample"])
+def test_a_program_is_plain_stablehlo(export, options, what, tmp_path, texts):
+    options.what = what
+    program = export.make_program(options)
+    function = tf.function(program.function, autograph=False)
+    traced = function.get_concrete_function(*program.arguments.values())
+    refused = [op for op in operations(traced) if re.fullmatch(REFUSED, op)]
+    assert not refused
     described = stablehlo.export_program(
         tmp_path / "program", program.function, program.arguments
     )
@@ -80,6 +86,20 @@ def test_a_program_is_plain_stablehlo(export, options, what, tmp_path, monkeypat
     new = described["new"]
     assert len(new) == 3 * trained + (what == "train")  # and the step's number
     assert set(new) <= {v.get("variable") for v in described["inputs"]}
+
+
+def test_convolutions_of_a_wide_network_are_aligned_products(
+    export, options, tmp_path, texts
+):
+    options.levels, options.steps, options.width = 1, 1, 128
+    program = export.make_program(options)
+    stablehlo.export_program(tmp_path / "program", program.function, program.arguments)
+    (text,) = texts
+    assert "stablehlo.convolution" not in text
+    in_network = re.findall(r"stablehlo\.dot\w* .*: \(tensor<64x(\d+)xf32>", text)
+    pixels = options.batch * 4 * 4
+    assert pixels == 64
+    assert {int(size) % 8 for size in in_network} == {0}
 
 
 def test_jax_takes_the_same_steps_as_tensorflow(export, options, tmp_path):
