@@ -218,7 +218,8 @@ class ImageFlow:
             context: As `log_prob` takes it.
 
         Returns:
-            `uint8` `[B, H, W, C]`.
+            `uint8` `[B, H, W, C]`. A value that is no number becomes 0: see
+            `check_invertibility` for images far from those trained on.
 
         Raises:
             ValueError: If shapes or labels do not fit the model.

@@ -164,10 +164,11 @@ def test_train_prints_a_summary(trained):
     )
     for baseline in metrics["baselines"].values():
         assert f"{baseline['bits_per_dim']:.4f}" in printed
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         f"  tfp-glow sample {folder}",
         f"  tfp-glow evaluate {folder}",
         f"  tfp-glow check {folder}",
+        f"  tfp-glow demo {folder}",
         f"  tfp-glow export {folder} DIR",
     ]
 

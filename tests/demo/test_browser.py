@@ -180,8 +180,22 @@ def test_levels_change_alone(shown):
     shown.page.get_by_label("level 0").filter(visible=True).uncheck()
     z = studio.encode(studio.examples[2])
     shown.shows("changed", studio.change(z, {NAMES[0]: 1.0}, [1]))
-    shown.page.get_by_label("level 0").filter(visible=True).check()
+    shown.page.get_by_label("level 1").filter(visible=True).uncheck()
+    shown.shows("changed", studio.examples[2])
+    description = shown.page.get_attribute("#changed img", "alt")
+    assert description == "Your picture, changed: nothing yet"
+    for level in (0, 1):
+        shown.page.get_by_label(f"level {level}").filter(visible=True).check()
     shown.shows("changed", studio.change(z, {NAMES[0]: 1.0}))
+
+
+def test_undo_ticks_all_levels(shown):
+    for level in (0, 1):
+        shown.page.get_by_label(f"level {level}").filter(visible=True).uncheck()
+    shown.page.get_by_role("button", name="Undo all changes").click()
+    for level in (0, 1):
+        box = shown.page.get_by_label(f"level {level}").filter(visible=True)
+        sync_api.expect(box).to_be_checked()
 
 
 def test_upload(shown, tmp_path):

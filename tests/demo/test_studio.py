@@ -84,6 +84,23 @@ def test_says_what_is_out_of_the_ordinary(studio, monkeypatch, shift, word):
     assert word in studio.say_bits(studio.examples[0])
 
 
+@pytest.mark.parametrize(("bits", "word"), [(99.0, "99.00"), (1e19, "More than 100")])
+def test_says_what_takes_more_than_it_is(studio, monkeypatch, bits, word):
+    monkeypatch.setattr(studio, "_bits", lambda images, labels: np.array([bits]))
+    text = studio.say_bits(studio.examples[0])
+    assert text.startswith(f"**{word} bits/dim.** That is more than the 8")
+    assert "bytes" not in text
+
+
+def test_says_what_does_not_come_back(studio, monkeypatch):
+    image = studio.examples[0]
+    assert "cannot give this picture back" not in studio.say_bits(image)
+    again = image.copy()
+    again[0, :3] += 1
+    monkeypatch.setattr(studio, "change", lambda *_, **__: again)
+    assert "3 of its 64 values come back wrong" in studio.say_bits(image)
+
+
 def test_says_what_cannot_be_measured(studio, monkeypatch):
     monkeypatch.setattr(studio, "_bits", lambda images, labels: np.array([np.inf]))
     assert "beyond what the model can measure" in studio.say_bits(studio.examples[0])

@@ -119,6 +119,7 @@ def next_commands(
             f"  tfp-glow sample {run}{label}",
             f"  tfp-glow evaluate {run}{dataset}",
             f"  tfp-glow check {run}{dataset}",
+            f"  tfp-glow demo {run}{dataset}",
             f"  tfp-glow export {run} DIR",
         ]
     )

@@ -72,12 +72,17 @@ def _change_tab(studio: Studio, chosen: gr.State, number: int) -> None:
         z: np.ndarray, chosen: Chosen, levels: list[int] | None, *alphas: float
     ) -> str:
         named = dict(zip(studio.attributes, alphas, strict=True))
+        if not levels:  # no box is ticked
+            named = {}
         return _changed(studio.change(z, named, levels, chosen[1]), named)
+
+    def show_and_tick(chosen: Chosen) -> list[Any]:
+        return [*show(chosen), list(range(studio.num_levels))]
 
     outputs = [z, original, changed, bits, *sliders]
     for event in events:
         event.success(show, chosen, outputs, **_QUIET)
-    reset.click(show, chosen, outputs, **_QUIET)
+    reset.click(show_and_tick, chosen, [*outputs, levels], **_QUIET)
     moved = [slider.input for slider in sliders] + [levels.change]
     gr.on(moved, change, [z, chosen, levels, *sliders], changed, **_LIVE)
 

@@ -18,6 +18,7 @@ _SEED = 0  # of the noise in bits/dim: a picture has one number
 _UNUSUAL = 0.05  # share of known pictures on either side that are further out
 _SMALL = 64 * 64  # pixels of an image of which many are computed at a time
 _NUM_SHOWN = 12
+_ABSURD = 100  # bits/dim beyond which a figure says nothing
 
 
 @dataclass(eq=False)
@@ -191,9 +192,22 @@ class Studio:
         bits = self._bits(image[np.newaxis], _one(label)).item()
         if not np.isfinite(bits):
             return "**No bits/dim.** This picture is beyond what the model can measure."
-        raw_bytes = prod(self.model.event_shape) * self.model.num_bits / 8
-        packed_bytes = ceil(raw_bytes * bits / self.model.num_bits)
+        raw_bits = self.model.num_bits
+        raw_bytes = prod(self.model.event_shape) * raw_bits / 8
         low, high = np.quantile(self._usual, [_UNUSUAL, 1 - _UNUSUAL])
+        usual = (
+            "Nine in ten pictures of the kind that it was trained on take "
+            f"{low:.2f} to {high:.2f} bits/dim."
+        )
+        lost = self._say_what_is_lost(image, label)
+        if bits > max(raw_bits, high):
+            figure = f"{bits:.2f}" if bits < _ABSURD else f"More than {_ABSURD}"
+            return (
+                f"**{figure} bits/dim.** That is more than the {raw_bits} that it "
+                "takes as it is: such pictures are strange to the model. "
+                f"{usual}{lost}"
+            )
+        packed_bytes = ceil(raw_bytes * bits / raw_bits)
         if bits > high:
             meaning = "This one takes more: it is strange to the model."
         elif bits < low:
@@ -205,9 +219,22 @@ class Studio:
             meaning = "So does this one: to the model it is an ordinary picture."
         return (
             f"**{bits:.2f} bits/dim.** Packed with what the model knows, this picture "
-            f"would take {packed_bytes:,} bytes instead of {ceil(raw_bytes):,}. Nine "
-            "in ten pictures of the kind that it was trained on take "
-            f"{low:.2f} to {high:.2f} bits/dim. {meaning}"
+            f"would take {packed_bytes:,} bytes instead of {ceil(raw_bytes):,}. "
+            f"{usual} {meaning}{lost}"
+        )
+
+    def _say_what_is_lost(self, image: np.ndarray, label: int | None) -> str:
+        """Nothing where a picture comes back from its latent as it was."""
+        again = self.change(self.encode(image, label), {}, label=label)
+        unused = 8 - self.model.num_bits
+        wrong = np.count_nonzero(image >> unused != again >> unused)
+        if not wrong:
+            return ""
+        return (
+            f"\n\n**The model cannot give this picture back:** {wrong:,} of its "
+            f"{image.size:,} values come back wrong, so unlike is it to those that the "
+            "model was trained on. What is shown beside it, and blends with it, mean "
+            "little."
         )
 
     def _measure_examples(self) -> np.ndarray:

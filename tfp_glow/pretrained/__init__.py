@@ -62,6 +62,9 @@ def load(name: str) -> Pretrained:
         name: `"digits"`, scikit-learn's, 8 x 8 x 1 and 4 bits; or `"fashion"`,
             Fashion-MNIST, 32 x 32 x 1 and 8 bits.
 
+    Returns:
+        The model, `.model`, and test images, classes and directions of attributes.
+
     Raises:
         FileNotFoundError: If a file of the package is missing.
         ValueError: If there is no model of that name, or a file is damaged.
