@@ -20,7 +20,7 @@ from tfp_glow import data
 from tfp_glow.presets import PRESETS
 
 FOLDER = Path(__file__).parent
-SHOWN = (0.1, 0.25, 0.5, 1.0)  # shares of the time in the table
+SHOWN = (1 / 6, 1 / 4, 1 / 2, 1)  # shares of the time in the table
 
 
 def main() -> None:
