@@ -66,9 +66,12 @@ def check_bijectors_in_tfp(names: dict) -> None:
     assert all(chain.shape[1:] == (16, 10) for chain in names["chains"].values())
     log_tau, width = names["log_tau"], np.ptp(names["log_tau"][:2])
     mean = np.sum(names["exact"] * log_tau) * width
-    found = np.mean(names["chains"]["latent"][..., 1])
-    assert found == pytest.approx(mean, abs=0.4)
+    variance = np.sum(names["exact"] * (log_tau - mean) ** 2) * width
     sizes = names["effective_sizes"]
+    # Few draws: how far they may be off hangs on how many they are worth.
+    standard_error = np.sqrt(variance / sizes["latent"].min())
+    found = np.mean(names["chains"]["latent"][..., 1])
+    assert found == pytest.approx(mean, abs=max(0.2, 4 * standard_error))
     assert sizes["latent"].min() > sizes["original"].min()
 
 

@@ -91,6 +91,20 @@ def test_sizes_may_be_unknown(width):
     np.testing.assert_allclose(actual, network(x))
 
 
+@pytest.mark.parametrize("context_shape", [None, [3], [4, 4, 3]])
+@pytest.mark.parametrize("make", [EdgeConv, partial(GlowNetwork, hidden_channels=4)])
+def test_no_image_gives_no_image(make, context_shape):
+    # oneDNN, where TensorFlow uses it, would give it the channels that went in.
+    network = make(2, 3, context_shape=context_shape)
+    context = [tf.zeros([0, *context_shape])] if context_shape else []
+    unknown = [
+        tf.TensorSpec([None, *shape]) for shape in ([4, 4, 2], context_shape or [])
+    ]
+    traced = tf.function(network).get_concrete_function(*unknown[: 1 + len(context)])
+    for function in (network, traced):
+        assert function(tf.zeros([0, 4, 4, 2]), *context).shape == [0, 4, 4, 3]
+
+
 @pytest.mark.parametrize("make", [EdgeConv, partial(GlowNetwork, hidden_channels=4)])
 def test_starts_at_zero(make):
     network = make(2, 3)

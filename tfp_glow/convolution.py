@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["conv", "for_accelerator", "relu"]
+__all__ = ["conv", "for_accelerator", "never_empty", "relu"]
 
 _ALIGNMENT = 8
 """Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU."""
@@ -46,6 +46,35 @@ def relu(x: tf.Tensor) -> tf.Tensor:
 def _relu_for_accelerator(x: tf.Tensor) -> tuple:
     y = tf.nn.relu(x)
     return y, lambda dy: tf.where(tf.not_equal(y, 0), dy, tf.zeros_like(dy))
+
+
+def never_empty(
+    function: Callable[..., tf.Tensor | tuple[tf.Tensor, ...]],
+) -> Callable[..., tf.Tensor | tuple[tf.Tensor, ...]]:
+    """A function of a batch that convolves, as one that may be given an empty batch.
+
+    With oneDNN TensorFlow's convolution of no images has the channels that they had:
+    the function is given an image of zeros, and what comes of it is left out.
+
+    Args:
+        function: Maps `[B, ...]` and a context, `[B, ...]` or None, to such tensors.
+    """
+
+    def guarded(
+        x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tf.Tensor | tuple[tf.Tensor, ...]:
+        if x.shape[0]:
+            return function(x, context)
+        num_images = tf.shape(x)[0]
+        num_missing = tf.cast(tf.equal(num_images, 0), tf.int32)
+
+        def filled(value: tf.Tensor) -> tf.Tensor:
+            return tf.pad(value, [[0, num_missing], *[[0, 0]] * (value.shape.rank - 1)])
+
+        results = function(filled(x), None if context is None else filled(context))
+        return tf.nest.map_structure(lambda y: y[:num_images], results)
+
+    return guarded
 
 
 def conv(

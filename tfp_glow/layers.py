@@ -11,7 +11,7 @@ from tfp_glow.context import (
     map_channels,
     vector_channels,
 )
-from tfp_glow.convolution import conv
+from tfp_glow.convolution import conv, never_empty
 
 __all__ = [
     "LOG_SCALE_FACTOR",
@@ -130,6 +130,9 @@ class EdgeConv(ParameterModule):
 
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the convolution."""
+        return never_empty(self._evaluate)(tf.convert_to_tensor(x), context)
+
+    def _evaluate(self, x: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         p = self.tensors()
         x, vector = joined_if_image(x, context)
         y = conv(x, p["kernel"], p["bias"])

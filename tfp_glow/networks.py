@@ -13,7 +13,7 @@ from tfp_glow.context import (
     map_channels,
     vector_channels,
 )
-from tfp_glow.convolution import conv, relu
+from tfp_glow.convolution import conv, never_empty, relu
 from tfp_glow.layers import LOG_SCALE_FACTOR, ParameterModule, of_vector, scale_of
 
 __all__ = ["GlowNetwork", "PreparedGlowNetwork", "standardizing_parameters"]
@@ -157,7 +157,8 @@ class GlowNetwork(ParameterModule):
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network."""
         prepared = PreparedGlowNetwork.prepare(self.tensors())
-        return PreparedGlowNetwork(prepared, self.compute_dtype)(x, context)
+        network = PreparedGlowNetwork(prepared, self.compute_dtype)
+        return never_empty(network)(tf.convert_to_tensor(x), context)
 
     def standardize(
         self, x: tf.Tensor, context: tf.Tensor | None = None

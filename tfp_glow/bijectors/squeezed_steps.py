@@ -13,6 +13,7 @@ from tfp_glow.bijectors.squeeze import Squeeze
 from tfp_glow.bijectors.step_factory import StepFactory
 from tfp_glow.bijectors.step_sequence import StepSequence
 from tfp_glow.context import context_at
+from tfp_glow.convolution import never_empty
 
 __all__ = ["STATE", "PreparedSteps", "SqueezedSteps"]
 
@@ -133,14 +134,16 @@ class SqueezedSteps(OnePass):
         )
         tensors = {"shift": prepared.shift, "matrix": matrix(), **prepared.networks}
         if self.memory == "reversible":
-            run = partial(
+            run_steps = partial(
                 steps.run_reversible, stacked=tensors, undoing_matrix=inverse_matrix
             )
         else:
-            run = partial(steps.run, stacked=tensors)
+            run_steps = partial(steps.run, stacked=tensors)
         context = context_at(context, self._factory.context_shape, x, self.name)
-        run = partial(run, context=context)
-        z, log_det_of_couplings = apply_to_flat_batch(run, tf.cast(x, STATE))
+        run = never_empty(lambda x, context: run_steps(x, context=context))
+        z, log_det_of_couplings = apply_to_flat_batch(
+            partial(run, context=context), tf.cast(x, STATE)
+        )
         num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[-3:-1]), STATE)
         log_det = log_det_of_couplings + num_pixels * log_det
         return tf.cast(z, x.dtype), tf.cast(log_det, x.dtype)
