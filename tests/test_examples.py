@@ -69,7 +69,7 @@ def check_bijectors_in_tfp(names: dict) -> None:
     variance = np.sum(names["exact"] * (log_tau - mean) ** 2) * width
     sizes = names["effective_sizes"]
     # Few draws: how far they may be off hangs on how many they are worth.
-    standard_error = np.sqrt(variance / sizes["latent"].min())
+    standard_error = float(np.sqrt(variance / np.min(sizes["latent"])))
     found = np.mean(names["chains"]["latent"][..., 1])
     assert found == pytest.approx(mean, abs=max(0.2, 4 * standard_error))
     assert sizes["latent"].min() > sizes["original"].min()
