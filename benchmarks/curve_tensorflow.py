@@ -2,19 +2,16 @@
 
 import tfp_glow as tfg  # isort: skip  (first, as in a program that has no other flows)
 
-from functools import partial
-
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from curve_loop import Trainee, follow
-from digits_against_tfb_glow import ExitNetwork
+from digits_against_tfb_glow import tfb_glow
 from subject import Subject
 
 from tfp_glow.presets import PRESETS
 
-tfb = tfp.bijectors
 tfd = tfp.distributions
 
 __all__ = ["ours", "theirs"]
@@ -39,19 +36,7 @@ def theirs(*, preset: str, **arguments: object) -> Subject:
     """`tfb.Glow` of the same levels, steps and width, whose exits start at 1."""
 
     def make() -> Trainee:
-        shape, model = PRESETS[preset].event_shape, PRESETS[preset].model
-        bijector = tfb.Glow(
-            output_shape=shape,
-            num_glow_blocks=model["num_levels"],
-            num_steps_per_block=model["num_steps"],
-            coupling_bijector_fn=partial(
-                tfb.GlowDefaultNetwork, num_hidden=model["hidden_channels"]
-            ),
-            exit_bijector_fn=ExitNetwork,
-            seed=0,
-        )
-        base = tfd.Sample(tfd.Normal(0.0, 1.0), [np.prod(shape)])
-        distribution = tfd.TransformedDistribution(base, bijector)
+        distribution = tfb_glow(PRESETS[preset].event_shape, PRESETS[preset].model)
         # It initialises itself from the first batch that it sees.
         return _trainee(distribution, distribution.log_prob)
 

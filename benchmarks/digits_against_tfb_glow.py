@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import prod
 
 import keras
 import numpy as np
@@ -48,20 +49,27 @@ class ExitNetwork(tfb.GlowDefaultExitNetwork):
         )
 
 
-def theirs() -> tfd.Distribution:
-    """`tfb.Glow` of the same levels, steps and width."""
-    shape = PRESET.model
+def tfb_glow(
+    event_shape: tuple[int, int, int], model: dict[str, int]
+) -> tfd.Distribution:
+    """`tfb.Glow` of a model's levels, steps and width, whose exits start at 1."""
     bijector = tfb.Glow(
-        output_shape=(8, 8, 1),
-        num_glow_blocks=shape["num_levels"],
-        num_steps_per_block=shape["num_steps"],
+        output_shape=event_shape,
+        num_glow_blocks=model["num_levels"],
+        num_steps_per_block=model["num_steps"],
         coupling_bijector_fn=partial(
-            tfb.GlowDefaultNetwork, num_hidden=shape["hidden_channels"]
+            tfb.GlowDefaultNetwork, num_hidden=model["hidden_channels"]
         ),
         exit_bijector_fn=ExitNetwork,
         seed=0,
     )
-    return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [64]), bijector)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [prod(event_shape)])
+    return tfd.TransformedDistribution(base, bijector)
+
+
+def theirs() -> tfd.Distribution:
+    """`tfb.Glow` of the same levels, steps and width."""
+    return tfb_glow((8, 8, 1), PRESET.model)
 
 
 def batches(images: np.ndarray) -> Iterator[tf.Tensor]:

@@ -173,7 +173,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="a level's steps follow one another instead of being one loop: longer to "
-        "compile, faster on a GPU",
+        "compile, but a loop copies stored activations on a GPU",
     )
     model.add_argument(
         "--num-bits",
