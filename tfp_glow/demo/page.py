@@ -49,12 +49,18 @@ def make_page(studio: Studio) -> gr.Blocks:
 def _change_tab(studio: Studio, chosen: gr.State, number: int) -> None:
     image, label = studio.examples[number], studio.label_of(number)
     z = gr.State(studio.encode(image, label))
+    again = studio.change(z.value, {}, label=label)
+
+    def say(image: np.ndarray, again: np.ndarray, label: int | None) -> str:
+        bits, lost = studio.say_bits(image, label), studio.say_what_is_lost
+        return f"{bits}\n\n{lost(image, again)}".strip()
+
     with gr.Row(elem_classes="sides"):
         with gr.Column(min_width=300):
             with gr.Row(elem_classes="stays"):
                 original = gr.HTML(_original(image), min_width=100, elem_id="original")
-                changed = gr.HTML(_changed(image, {}), min_width=100, elem_id="changed")
-            bits = gr.Markdown(studio.say_bits(image, label), elem_id="bits")
+                changed = gr.HTML(_changed(again, {}), min_width=100, elem_id="changed")
+            bits = gr.Markdown(say(image, again, label), elem_id="bits")
             events = _chooser(studio, "change", "Another picture", chosen, label)
         with gr.Column(min_width=300):
             sliders = _attribute_sliders(studio)
@@ -65,7 +71,7 @@ def _change_tab(studio: Studio, chosen: gr.State, number: int) -> None:
         image, label = chosen
         z = studio.encode(image, label)
         again = studio.change(z, {}, label=label)
-        text = studio.say_bits(image, label)
+        text = say(image, again, label)
         return [z, _original(image), _changed(again, {}), text, *(0 for _ in sliders)]
 
     def change(

@@ -199,13 +199,12 @@ class Studio:
             "Nine in ten pictures of the kind that it was trained on take "
             f"{low:.2f} to {high:.2f} bits/dim."
         )
-        lost = self._say_what_is_lost(image, label)
         if bits > max(raw_bits, high):
             figure = f"{bits:.2f}" if bits < _ABSURD else f"More than {_ABSURD}"
             return (
                 f"**{figure} bits/dim.** That is more than the {raw_bits} that it "
                 "takes as it is: such pictures are strange to the model. "
-                f"{usual}{lost}"
+                f"{usual}"
             )
         packed_bytes = ceil(raw_bytes * bits / raw_bits)
         if bits > high:
@@ -220,18 +219,17 @@ class Studio:
         return (
             f"**{bits:.2f} bits/dim.** Packed with what the model knows, this picture "
             f"would take {packed_bytes:,} bytes instead of {ceil(raw_bytes):,}. "
-            f"{usual} {meaning}{lost}"
+            f"{usual} {meaning}"
         )
 
-    def _say_what_is_lost(self, image: np.ndarray, label: int | None) -> str:
-        """Nothing where a picture comes back from its latent as it was."""
-        again = self.change(self.encode(image, label), {}, label=label)
+    def say_what_is_lost(self, image: np.ndarray, again: np.ndarray) -> str:
+        """What is wrong in what its latent gives back, in Markdown; or nothing."""
         unused = 8 - self.model.num_bits
         wrong = np.count_nonzero(image >> unused != again >> unused)
         if not wrong:
             return ""
         return (
-            f"\n\n**The model cannot give this picture back:** {wrong:,} of its "
+            f"**The model cannot give this picture back:** {wrong:,} of its "
             f"{image.size:,} values come back wrong, so unlike is it to those that the "
             "model was trained on. What is shown beside it, and blends with it, mean "
             "little."
