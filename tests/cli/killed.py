@@ -24,7 +24,7 @@ from tfp_glow.cli import main
 NEW = (
     "--dataset=digits --limit=320 --epochs=6 --num-steps=1 --hidden-channels=8".split()
 )
-EVERYTHING = ["--save-minutes=0.0001", "--quiet"]
+EVERYTHING = ["--save-minutes=1e-9", "--quiet"]
 
 
 def kill() -> None:

@@ -29,7 +29,7 @@ KILLED = Path(__file__).with_name("killed.py")
 
 def train(folder: Path, *options: str) -> int:
     new = ["--dataset=digits", f"--output={folder}", *TINY]
-    return main(["train", *new, "--save-minutes=0.0001", "--quiet", *options])
+    return main(["train", *new, "--save-minutes=1e-9", "--quiet", *options])
 
 
 def resume(folder: Path, *options: str) -> int:
