@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from subject import Subject
 
-__all__ = ["Trainee", "follow"]
+__all__ = ["Trainee", "follow", "read_points"]
 
 _EVALUATED = 100  # images in a batch whose bits/dim are measured
 
@@ -25,6 +25,8 @@ class Trainee:
         negative_log_likelihood: Takes images, returns nats `[B]`.
         average: Moves the weights' averages towards the weights, by a momentum.
         swap: Exchanges weights and averages.
+        state: All that steps change, copied: weights, averages, optimizer.
+        restore: Takes such a state, after a first step.
         num_parameters: Numbers that are trained.
     """
 
@@ -32,6 +34,8 @@ class Trainee:
     negative_log_likelihood: Callable[[np.ndarray], np.ndarray]
     average: Callable[[float], None]
     swap: Callable[[], None]
+    state: Callable[[], list[np.ndarray]]
+    restore: Callable[[list[np.ndarray]], None]
     num_parameters: int
 
 
@@ -39,26 +43,29 @@ def follow(
     make: Callable[[], Trainee],
     *,
     images: str,
-    curve: str,
+    file: str,
     cpu_minutes: float,
     num_points: int,
+    last_point: int,
     batch_size: int,
     learning_rate: float,
     momentum: float,
 ) -> Subject:
-    """A subject whose only call trains for some minutes, and leaves a curve.
+    """A subject whose only call trains to a point of the curve, and leaves a file.
 
-    Minutes are those of this process on all cores, without its first step, which
-    traces, and without what it is measured in. The learning rate rises over the first
-    twentieth of them and falls as half a cosine.
+    Where the file is there, training goes on from it. Minutes are those of this process
+    on all cores, without its first step, which traces, and without what it is measured
+    in. The learning rate rises over the first twentieth of them and falls as half a
+    cosine.
 
     Args:
         make: Makes the flow.
         images: An `.npz` file of `train` and `held_out`, `uint8` `[N, H, W, C]`.
-        curve: A file for the points, JSON.
-        cpu_minutes: Of training.
+        file: For points and state, `.npz`; see `read_points`.
+        cpu_minutes: Of training, for the whole curve.
         num_points: How often it is measured, on the first 1,000 held-out images; at the
             end on all.
+        last_point: Which of them ends this call, from 1.
         batch_size: Images in a step.
         learning_rate: Adamax's, the largest.
         momentum: Of the moving average of the weights.
@@ -66,9 +73,11 @@ def follow(
     data = np.load(images)
     train, held_out = data["train"], data["held_out"]
     trainee = make()
-    facts: dict[str, float] = {}
+    points = read_points(file)
 
-    def bits(count: int) -> np.ndarray:
+    def measure() -> dict[str, float]:
+        """On the first images, but at the end on all."""
+        count = len(held_out) if len(points) + 1 == num_points else 1000
         trainee.swap()
         rng = np.random.default_rng(0)
         nats = [
@@ -76,42 +85,66 @@ def follow(
             for part in np.split(held_out[:count], range(_EVALUATED, count, _EVALUATED))
         ]
         trainee.swap()
-        return _as_bits(np.concatenate(nats), held_out)
+        bits = _as_bits(np.concatenate(nats), held_out)
+        return {
+            "held_out": float(bits.mean()),
+            "standard_error": float(bits.std(ddof=1) / math.sqrt(len(bits))),
+        }
 
     def call() -> float:
         batches = _batches(train, batch_size)
         trainee.step(next(batches), 0.0)  # traces, and initialises what needs data
-        points, spent, number, losses = [], 0.0, 0, []
+        spent, number, losses = 0.0, 0, []
+        if points:
+            spent, number = 60 * points[-1]["cpu_minutes"], points[-1]["steps"]
+            trainee.restore(_read_state(file))
+            for _ in range(number):
+                next(batches)
         seconds = 60 * cpu_minutes
-        while spent < seconds:
+        while len(points) < last_point:
             started = time.process_time()
             part = spent / seconds
-            rate = (
-                learning_rate * min(20 * part, 1) * 0.5 * (1 + math.cos(np.pi * part))
-            )
-            losses.append(trainee.step(next(batches), rate))
+            warm_up, decay = min(20 * part, 1), 0.5 * (1 + math.cos(np.pi * part))
+            losses.append(trainee.step(next(batches), learning_rate * warm_up * decay))
             number += 1
             trainee.average(min(momentum, number / (number + 10)))
             spent += time.process_time() - started
             if not math.isfinite(losses[-1]):
                 break
             if spent >= seconds * (len(points) + 1) / num_points:
-                last = len(points) + 1 >= num_points
-                found = bits(len(held_out) if last else min(1000, len(held_out)))
                 point = {
                     "cpu_minutes": spent / 60,
                     "steps": number,
                     "train": float(_as_bits(np.mean(losses), train)),
-                    "held_out": float(found.mean()),
-                    "standard_error": float(found.std(ddof=1) / math.sqrt(len(found))),
+                    **measure(),
                 }
                 points.append(point)
                 losses = []
-                Path(curve).write_text(json.dumps(points, indent=1))
-        facts.update(steps=number, seconds_a_step=spent / number)
+                _write(file, points, trainee.state())
         return points[-1]["held_out"]
 
-    return Subject(call, 0, trainee.num_parameters, lambda: facts)
+    return Subject(call, 0, trainee.num_parameters)
+
+
+def read_points(file: str | Path) -> list[dict[str, float]]:
+    """The curve so far; empty where there is no file."""
+    if not Path(file).exists():
+        return []
+    with np.load(file) as found:
+        return json.loads(str(found["points"]))
+
+
+def _read_state(file: str) -> list[np.ndarray]:
+    with np.load(file) as found:
+        return [found[f"state_{i}"] for i in range(len(found.files) - 1)]
+
+
+def _write(file: str, points: list[dict], state: list[np.ndarray]) -> None:
+    """All or nothing: it may be interrupted."""
+    arrays = {f"state_{i}": value for i, value in enumerate(state)}
+    half = Path(file).with_suffix(".half.npz")
+    np.savez(half, points=json.dumps(points), **arrays)
+    half.replace(file)
 
 
 def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

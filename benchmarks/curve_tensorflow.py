@@ -77,10 +77,20 @@ def _trainee(distribution: tfd.Distribution, initialize: object) -> Trainee:
             one.assign(other)
             other.assign(value)
 
+    def changing() -> list[tf.Variable]:
+        # Those of tfb.Glow that say what is initialised are not trained.
+        return [*distribution.variables, *averages, *optimizer.variables]
+
+    def restore(state: list[np.ndarray]) -> None:
+        for variable, value in zip(changing(), state, strict=True):
+            variable.assign(value)
+
     return Trainee(
         step=step,
         negative_log_likelihood=lambda x: -log_prob(tf.constant(x)).numpy(),
         average=lambda momentum: average(tf.constant(momentum, tf.float32)),
         swap=swap,
+        state=lambda: [v.numpy() for v in changing()],
+        restore=restore,
         num_parameters=sum(int(np.prod(v.shape)) for v in variables),
     )

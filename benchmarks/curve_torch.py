@@ -57,12 +57,24 @@ def normflows(
                 one.copy_(other)
                 other.copy_(value)
 
+        def changing() -> list[torch.Tensor]:
+            # State of the act-norms says whether they are initialised.
+            slots = [v for p in parameters for v in optimizer.state[p].values()]
+            return [*glow.state_dict().values(), *averages, *slots]
+
+        @torch.no_grad()
+        def restore(state: list[np.ndarray]) -> None:
+            for tensor, value in zip(changing(), state, strict=True):
+                tensor.copy_(torch.from_numpy(value))
+
         return Trainee(
-            step,
-            negative_log_likelihood,
-            average,
-            swap,
-            sum(p.numel() for p in parameters),
+            step=step,
+            negative_log_likelihood=negative_log_likelihood,
+            average=average,
+            swap=swap,
+            state=lambda: [v.detach().numpy().copy() for v in changing()],
+            restore=restore,
+            num_parameters=sum(p.numel() for p in parameters),
         )
 
     return follow(make, **arguments)

@@ -18,8 +18,11 @@ __all__ = [
     "at_most",
     "bar_table",
     "has_normflows",
+    "machine",
     "make_parser",
     "measure",
+    "provenance",
+    "publish",
     "report",
     "table",
 ]
@@ -168,13 +171,25 @@ def report(
     """Prints tables and what they were measured on; writes them into a README.md.
 
     Args:
-        name: Of the markers there, `<!-- begin NAME -->` and `<!-- end NAME -->`.
+        name: As for `publish`.
         tables: In Markdown.
         medians: Of which the versions are taken.
+        write: As for `publish`.
+        readme: As for `publish`.
+    """
+    text = "\n\n".join([*tables, provenance(medians)])
+    publish(name, text, write=write, readme=readme)
+
+
+def publish(name: str, text: str, *, write: bool, readme: Path) -> None:
+    """Prints a text; writes it between two markers of a file.
+
+    Args:
+        name: Of the markers there, `<!-- begin NAME -->` and `<!-- end NAME -->`.
+        text: In Markdown.
         write: Whether to write.
         readme: Where to.
     """
-    text = "\n\n".join([*tables, _provenance(medians)])
     print(text)
     if write:
         begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
@@ -185,15 +200,26 @@ def report(
         readme.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
 
-def _provenance(medians: Sequence[dict]) -> str:
-    """One line; says so where other processes had so much that it spoils figures."""
+def provenance(medians: Sequence[dict], where: str | None = None) -> str:
+    """On what, and with what, medians were measured, in one line.
+
+    It says so where other processes had so much of the machine that it spoils figures.
+
+    Args:
+        medians: Of which the versions are taken.
+        where: The machine and the day; this one and today when not given.
+    """
     versions = {k: v for median in medians for k, v in median["versions"].items()}
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
-    cores = len(os.sched_getaffinity(0))
     others = max(median["cores_of_others"] for median in medians)
     warning = "" if others < 0.1 else f" Others kept up to {others:.1f} cores busy."
-    today = datetime.date.today().isoformat()
-    return f"{_processor()}, {cores} cores, {today}; {libraries}.{warning}"
+    return f"{where or machine()}; {libraries}.{warning}"
+
+
+def machine() -> str:
+    """The processor, its cores that this process may use, and the day."""
+    cores = len(os.sched_getaffinity(0))
+    return f"{_processor()}, {cores} cores, {datetime.date.today().isoformat()}"
 
 
 def _processor() -> str:

@@ -35,13 +35,10 @@ def fit(*, batch_size: int, **shape: object) -> Subject:
     return make_subject(call, [v.value for v in model.trainable_variables])
 
 
-def sample(*, batch_size: int, merge: bool = False, **shape: object) -> Subject:
-    """Sampling from `tfg.Glow`, or from what `merged` makes of it."""
+def sample(*, batch_size: int, **shape: object) -> Subject:
+    """Sampling from `tfg.Glow`."""
     distribution = _glow(**shape)
-    variables = distribution.trainable_variables
-    if merge:
-        distribution = tfg.glow_distribution(distribution.bijector.merged())
-    return sampler(distribution, batch_size, variables)
+    return sampler(distribution, batch_size, distribution.trainable_variables)
 
 
 def _glow(

@@ -1,26 +1,40 @@
 """Which Glow gets how far on CIFAR-10 in an hour of two cores?
 
 `cifar10-small` of tfp_glow, and `tfb.Glow` and normflows of the same levels, steps and
-width: trained one after another for the same CPU minutes on the same images, mirrored
-and with noise, by Adamax with the same rates and a moving average of the weights, and
-measured meanwhile on the same held-out images.
+width: trained for the same CPU minutes on the same images, mirrored and with noise, by
+Adamax with the same rates and a moving average of the weights, and measured meanwhile
+on the same held-out images. They take turns, a twelfth of the time each.
 
     python benchmarks/training_curve.py --data-dir DIR --write
+
+All is kept in a folder: stopped and started again, the script goes on from there.
 """
 
+import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from harness import Contender, has_normflows, make_parser, measure, report, table
+from curve_loop import read_points
+from harness import (
+    FOLDER,
+    Contender,
+    has_normflows,
+    machine,
+    make_parser,
+    measure,
+    provenance,
+    publish,
+    table,
+)
 
 from tfp_glow import data
 from tfp_glow.presets import PRESETS
 
-FOLDER = Path(__file__).parent
-SHOWN = (1 / 6, 1 / 4, 1 / 2, 1)  # shares of the time in the table
+NUM_POINTS = 12
+SHOWN = (2, 3, 6, 12)  # of these, in the table
 
 
 def main() -> None:
@@ -31,72 +45,114 @@ def main() -> None:
     parser.add_argument(
         "--cpu-minutes", type=float, default=120.0, help="of each, on all cores"
     )
+    parser.add_argument(
+        "--turns", type=int, default=NUM_POINTS, help="of 12, after which to stop"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="of what is kept (default: runs/training-curve)"
+    )
     parser.add_argument("--torch-python", default=sys.executable, metavar="PATH")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.cpu_minutes = 0.5
-    preset = PRESETS[arguments.preset]
+    name = "training-curve-quick" if arguments.quick else "training-curve"
+    arguments.folder = arguments.folder or Path("runs", name)
+    _begin(arguments)
+    contenders = make_contenders(arguments)
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "images.npz")
-        _write_images(images, preset.dataset, arguments.data_dir)
-        common = {
-            "images": str(images),
-            "cpu_minutes": arguments.cpu_minutes,
-            "num_points": 12,
-            "batch_size": preset.batch_size,
-            "learning_rate": preset.learning_rate,
-            "momentum": preset.ema_momentum,
-        }
-        tensorflow = {**common, "preset": arguments.preset}
-        contenders = {
-            "tfp_glow": ("curve_tensorflow:ours", tensorflow, sys.executable),
-            "tfb.Glow": ("curve_tensorflow:theirs", tensorflow, sys.executable),
-        }
-        if has_normflows(arguments.torch_python):
-            contenders["normflows"] = (
-                "curve_torch:normflows",
-                {**common, "event_shape": preset.event_shape, "model": preset.model},
-                arguments.torch_python,
-            )
-        curves = {name: Path(folder, f"{i}.json") for i, name in enumerate(contenders)}
+        dataset = PRESETS[arguments.preset].dataset
+        _write_images(images, dataset, arguments.data_dir)
+        lines = take_turns(contenders, images, arguments)
+    curves = {name: read_points(c.arguments["file"]) for name, c in contenders.items()}
+    minutes = [arguments.cpu_minutes * number / NUM_POINTS for number in SHOWN]
+    rows = [
+        [
+            name,
+            *(_at(curve, number) for number in SHOWN),
+            curve[-1]["steps"] if curve else 0,
+            60 * curve[-1]["cpu_minutes"] / curve[-1]["steps"] if curve else "",
+        ]
+        for name, curve in curves.items()
+    ]
+    columns = ["held-out bits/dim after CPU minutes:", *(f"{m:g}" for m in minutes)]
+    text = "\n\n".join([table([*columns, "steps", "CPU s a step"], rows), *lines])
+    publish("training_curve", text, write=arguments.write, readme=FOLDER / "cifar10.md")
+    if arguments.write:
+        _draw(curves, FOLDER / "training_curve.png")
+
+
+def make_contenders(arguments: argparse.Namespace) -> dict[str, Contender]:
+    """All that can be run, by their names."""
+    preset, folder = PRESETS[arguments.preset], arguments.folder
+    common = {
+        "cpu_minutes": arguments.cpu_minutes,
+        "num_points": NUM_POINTS,
+        "batch_size": preset.batch_size,
+        "learning_rate": preset.learning_rate,
+        "momentum": preset.ema_momentum,
+    }
+
+    def contender(name: str, build: str, python: str, **model: object) -> Contender:
+        file = str(folder / f"{name}.npz")
+        return Contender(build, {**common, **model, "file": file}, python)
+
+    contenders = {
+        name: contender(name, build, sys.executable, preset=arguments.preset)
+        for name, build in [
+            ("tfp_glow", "curve_tensorflow:ours"),
+            ("tfb.Glow", "curve_tensorflow:theirs"),
+        ]
+    }
+    if has_normflows(arguments.torch_python):
+        contenders["normflows"] = contender(
+            "normflows",
+            "curve_torch:normflows",
+            arguments.torch_python,
+            event_shape=preset.event_shape,
+            model=preset.model,
+        )
+    return contenders
+
+
+def take_turns(
+    contenders: dict[str, Contender], images: Path, arguments: argparse.Namespace
+) -> list[str]:
+    """Trains all to the last turn that is asked for; says on what, line by line."""
+    record = arguments.folder / "measured.json"
+    measured = json.loads(record.read_text()) if record.exists() else {}
+    for turn in range(1, arguments.turns + 1):
         medians = measure(
             {
-                name: Contender(build, {**given, "curve": str(curves[name])}, python)
-                for name, (build, given, python) in contenders.items()
+                name: Contender(
+                    c.build,
+                    {**c.arguments, "images": str(images), "last_point": turn},
+                    c.python,
+                )
+                for name, c in contenders.items()
+                if len(read_points(c.arguments["file"])) < turn
             },
             rounds=1,
             calls=0,
         )
-        points = {
-            name: json.loads(file.read_text()) if file.is_file() else []
-            for name, file in curves.items()
-        }
-    rows = [
-        [
-            name,
-            *(_at(points[name], share * arguments.cpu_minutes) for share in SHOWN),
-            median["steps"],
-            median["seconds_a_step"],
-            median["num_parameters"],
-        ]
-        for name, median in medians.items()
-    ]
-    columns = [
-        "held-out bits/dim after CPU minutes:",
-        *(f"{share * arguments.cpu_minutes:g}" for share in SHOWN),
-        "steps",
-        "CPU s a step",
-        "parameters",
-    ]
-    report(
-        "training_curve",
-        [table(columns, rows)],
-        list(medians.values()),
-        write=arguments.write,
-        readme=FOLDER / "cifar10.md",
-    )
-    if arguments.write:
-        _draw(points, FOLDER / "training_curve.png")
+        measured.setdefault(machine(), []).extend(medians.values())
+        record.write_text(json.dumps(measured))
+    return [provenance(found, where) for where, found in measured.items() if found]
+
+
+def _begin(arguments: argparse.Namespace) -> None:
+    """Makes the folder; refuses one of another curve."""
+    settings = {"preset": arguments.preset, "cpu_minutes": arguments.cpu_minutes}
+    file = arguments.folder / "settings.json"
+    if file.exists():
+        found = json.loads(file.read_text())
+        if found != settings:
+            sys.exit(
+                f"{arguments.folder} holds a curve of {found}, not {settings}: name "
+                "another --folder, or remove it."
+            )
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
 
 
 def _write_images(file: Path, dataset: str, data_dir: str | None) -> None:
@@ -107,12 +163,11 @@ def _write_images(file: Path, dataset: str, data_dir: str | None) -> None:
     np.savez(file, train=train, held_out=held_out)
 
 
-def _at(points: list[dict], minutes: float) -> str:
-    """The first point at or after some minutes."""
-    for point in points:
-        if point["cpu_minutes"] >= minutes:
-            return f"{point['held_out']:.3f} ± {point['standard_error']:.3f}"
-    return "not finite"
+def _at(curve: list[dict], number: int) -> str:
+    if len(curve) < number:
+        return "not reached"
+    point = curve[number - 1]
+    return f"{point['held_out']:.3f} ± {point['standard_error']:.3f}"
 
 
 def _draw(points: dict[str, list[dict]], file: Path) -> None:

@@ -16,12 +16,13 @@ __all__ = ["HEAD", "ON_LOAD", "figure", "thumbnails"]
 
 HEAD = """
 <style>
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1080px !important;
+  margin: 0 auto !important; }
 h1 { margin-bottom: 0; }
 .html-container { padding: 0 !important; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 8px;
-  border: 1px solid var(--border-color-primary); image-rendering: pixelated; }
+  border: 1px solid var(--neutral-400); image-rendering: pixelated; }
 figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm); }
 .thumbnails { display: flex; flex-wrap: wrap; gap: 6px; }
 .thumbnails button { margin: 0; padding: 0; border-radius: 6px; cursor: pointer;
@@ -29,8 +30,8 @@ figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm); }
 .thumbnails button[aria-pressed=true] { border-color: var(--color-accent); }
 .thumbnails img { display: block; width: 40px; height: 40px; object-fit: cover;
   border-radius: 4px; image-rendering: pixelated; }
-.attributes .form { display: grid !important;
-  grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); }
+.attributes .form { display: flex !important; flex-wrap: wrap; }
+.attributes .form > * { flex: 1 1 200px; }
 /* What begins in the middle is not filled from the left. */
 .attributes input[type=range]::-webkit-slider-runnable-track {
   background: var(--neutral-300) !important; }
@@ -45,7 +46,7 @@ input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-500); 
   .sides > .column { display: contents !important; }
   .stays { position: sticky !important; top: 0; z-index: 10; padding: 8px 0;
     background: var(--body-background-fill); }
-  .stays img { max-height: 34vh; object-fit: contain; border: none; }
+  .stays img { width: min(100%, 34vh * var(--width-to-height)); margin: 0 auto; }
 }
 </style>
 """
@@ -100,5 +101,6 @@ def _img(image: np.ndarray, description: str) -> str:
     content = base64.b64encode(to_png(image)).decode("ascii")
     return (
         f'<img src="data:image/png;base64,{content}" alt="{escape(description)}" '
-        f'width="{width}" height="{height}" decoding="sync">'
+        f'width="{width}" height="{height}" '
+        f'style="--width-to-height: {width / height}" decoding="sync">'
     )
