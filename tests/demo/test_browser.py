@@ -354,6 +354,16 @@ def test_columns_on_a_desktop_and_one_column_on_a_phone(desktop, phone):
         assert (slider["y"] > changed["y"] + changed["height"]) != side_by_side
 
 
+def test_all_tabs_are_equally_wide(browser, address, studio):
+    with opened(browser, address, studio, {"width": 1000, "height": 900}) as shown:
+        places = []
+        for tab in TABS:
+            shown.tab(tab)
+            box = shown.page.locator(".sides").filter(visible=True).bounding_box()
+            places.append((box["x"], box["width"]))
+    assert places == places[:1] * 3
+
+
 def test_pictures_stay_in_sight_on_a_phone(phone):
     phone.tab("Change")
     phone.page.evaluate("scrollTo(0, 1e6)")

@@ -22,7 +22,7 @@ h1 { margin-bottom: 0; }
 .html-container { padding: 0 !important; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 8px;
-  border: 1px solid var(--neutral-400); image-rendering: pixelated; }
+  outline: 1px solid var(--neutral-400); image-rendering: pixelated; }
 figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm); }
 .thumbnails { display: flex; flex-wrap: wrap; gap: 6px; }
 .thumbnails button { margin: 0; padding: 0; border-radius: 6px; cursor: pointer;
@@ -30,7 +30,7 @@ figcaption { margin-top: 4px; text-align: center; font-size: var(--text-sm); }
 .thumbnails button[aria-pressed=true] { border-color: var(--color-accent); }
 .thumbnails img { display: block; width: 40px; height: 40px; object-fit: cover;
   border-radius: 4px; image-rendering: pixelated; }
-.attributes .form { display: flex !important; flex-wrap: wrap; }
+.attributes .form { display: flex !important; flex-flow: row wrap !important; }
 .attributes .form > * { flex: 1 1 200px; }
 /* What begins in the middle is not filled from the left. */
 .attributes input[type=range]::-webkit-slider-runnable-track {
