@@ -206,9 +206,7 @@ def _figures(
     if momentum:
         lines.append(
             "The weights are an exponential moving average of those that were trained, "
-            f"momentum {momentum} (less in a training of less than "
-            f"{10 / (1 - momentum):,.0f} steps), of the epoch that was best on "
-            "validation images."
+            f"momentum {momentum}, of the epoch that was best on validation images."
         )
     baselines = {
         name: found["bits_per_dim"]

@@ -31,8 +31,7 @@ class Preset:
         weight_decay: Decoupled weight decay.
         clip_norm: Largest norm of the gradient; any when `None`.
         guard: Whether steps that would ruin the model are skipped, and weights go back.
-        ema_momentum: Of the moving average of the weights that is evaluated and kept;
-            `tfp-glow train` averages over a tenth of the steps at most.
+        ema_momentum: Of the moving average of the weights that is evaluated and kept.
         crop: How squares are cut out of pictures of any size.
         max_shift: Pixels by which half of the training images are moved, at most.
         flips: Whether half of the training images are mirrored, left for right.

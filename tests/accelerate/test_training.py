@@ -121,9 +121,7 @@ def reference(exported):
     )
     chosen = train[indices]  # [S, B, H, W, C]
     chosen = np.where(flips[..., None, None, None], chosen[..., ::-1, :], chosen)
-    optimizer = make_optimizer(TINY, TOTAL_STEPS)
-    optimizer.ema_momentum = TINY.ema_momentum  # whatever the number of steps
-    model.compile(optimizer, clip_norm=TINY.clip_norm)
+    model.compile(make_optimizer(TINY, TOTAL_STEPS), clip_norm=TINY.clip_norm)
     # At the end of `fit` the weights are the average, which is what came back.
     history = model.fit(
         tf.data.Dataset.from_tensor_slices(chosen),

@@ -41,7 +41,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.raw = self.weights()
-        momentum = self.model.optimizer.ema_momentum if self.steps else 0.0
+        momentum = SETTINGS.ema_momentum if self.steps else 0.0
         old = self.average if self.steps else self.raw
         self.average = [
             momentum * a + (1 - momentum) * w
@@ -93,7 +93,7 @@ def assert_weights(model, expected):
 
 
 def test_keeps_the_average_of_the_best_epoch(train, tmp_path, batches):
-    best, history, recorder = train(dataclasses.replace(SETTINGS, decay="constant"))
+    best, history, recorder = train()
     bits = history["val_bits_per_dim"]
     assert best.best_epoch == 1 + np.argmin(bits)
     assert best.best_bits_per_dim == min(bits)
@@ -174,14 +174,6 @@ def test_learning_rate_rises_and_falls(warmup_steps, peak):
     assert rates[0] == pytest.approx(0.0 if peak else settings.learning_rate)
     assert rates[-1] == pytest.approx(0.0, abs=1e-8)
     assert rates[-2] > 0
-
-
-@pytest.mark.parametrize(
-    ("total_steps", "expected"), [(5, 0.0), (20, 0.5), (1000, 0.8)]
-)
-def test_average_is_over_a_tenth_of_the_training_at_most(total_steps, expected):
-    optimizer = make_optimizer(SETTINGS, total_steps)
-    assert optimizer.ema_momentum == pytest.approx(expected)
 
 
 def test_constant_learning_rate_rises_and_stays():

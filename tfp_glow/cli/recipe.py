@@ -55,8 +55,7 @@ def make_optimizer(settings: Preset, total_steps: int) -> keras.optimizers.Optim
 
     Args:
         settings: Its numbers.
-        total_steps: Steps of the whole training, of which at most half are warm-up; the
-            moving average is over a tenth at most.
+        total_steps: Steps of the whole training, of which at most half are warm-up.
 
     Returns:
         The optimizer.
@@ -82,8 +81,7 @@ def make_optimizer(settings: Preset, total_steps: int) -> keras.optimizers.Optim
         keras.optimizers.schedules.CosineDecay(**schedule),
         weight_decay=settings.weight_decay or None,  # Zero would cost a pass over them.
         use_ema=True,
-        # In a short training the weights it began with would weigh too much.
-        ema_momentum=min(settings.ema_momentum, max(0.0, 1 - 10 / total_steps)),
+        ema_momentum=settings.ema_momentum,
     )
 
 
