@@ -96,7 +96,8 @@ def conv(
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
     if kernel.shape[:2] == [1, 1] and (x.dtype == tf.bfloat16 or _is_for_accelerator):
-        # On a CPU both gradients of a convolution take longer than those of a product.
+        # On a CPU the gradients of a convolution take longer than those of a product,
+        # unlike in float32.
         return _product(x, kernel, bias, activation)
     if kernel.shape[2] == channels_in + 1:
         if scales is None and 0 < channels_in < kernel.shape[3] / 8:
@@ -113,8 +114,6 @@ def conv(
     if scales is not None:
         kernel *= scales[0][:, tf.newaxis] * scales[1]
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
-    if kernel.shape[:2] == [1, 1] and activation is relu:
-        return _pointwise_relu(x, kernel, bias)
     if _as_product(x, kernel):
         return activation(_conv_to_few_channels(x, kernel) + bias)
     return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
@@ -234,38 +233,6 @@ def _product(
     flat = tf.reshape(x, [-1, x.shape[-1]]) @ kernel
     flat = tf.nn.bias_add(flat, tf.cast(bias, x.dtype))
     return tf.reshape(activation(flat), [-1, *_spatial_shape(x), kernel.shape[-1]])
-
-
-@tf.custom_gradient
-def _pointwise_relu(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple:
-    """`relu(convolution(x) + bias)` of a 1 x 1 kernel, in float32 on a CPU.
-
-    There oneDNN makes the gradient of the kernel faster as a product, that of the input
-    as a convolution. All is one function so that TensorFlow adds the bias, and applies
-    the ReLU, within the product.
-    """
-    channels_in, channels_out = kernel.shape[2:]
-    flat = tf.reshape(x, [-1, channels_in])
-    y = flat @ tf.reshape(kernel, [channels_in, channels_out])
-    y = tf.nn.relu(tf.nn.bias_add(y, bias))
-    shape = [-1, *_spatial_shape(x), channels_out]
-
-    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        dy = tf.raw_ops.ReluGrad(
-            gradients=tf.reshape(dy, [-1, channels_out]), features=y
-        )
-        dx = tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=tf.shape(x),
-            filter=kernel,
-            out_backprop=tf.reshape(dy, shape),
-            strides=[1, 1, 1, 1],
-            padding="SAME",
-        )
-        d_kernel = tf.matmul(flat, dy, transpose_a=True)
-        d_bias = tf.raw_ops.BiasAddGrad(out_backprop=dy)
-        return dx, tf.reshape(d_kernel, kernel.shape), d_bias
-
-    return tf.reshape(y, shape), gradient
 
 
 def _edge_taps(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | np.ndarray:
