@@ -95,9 +95,7 @@ def conv(
     """
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
-    if kernel.shape[:2] == [1, 1] and (x.dtype == tf.bfloat16 or _is_for_accelerator):
-        # On a CPU the gradients of a convolution take longer than those of a product,
-        # unlike in float32.
+    if kernel.shape[:2] == [1, 1]:
         return _product(x, kernel, bias, activation)
     if kernel.shape[2] == channels_in + 1:
         if scales is None and 0 < channels_in < kernel.shape[3] / 8:
