@@ -53,7 +53,8 @@ def follow(
 ) -> Subject:
     """A subject whose only call trains to a point of the curve, and leaves a file.
 
-    Where the file is there, training goes on from it. Minutes are those of this process
+    Where the file is there, training goes on from it; not where the loss has once been
+    no finite number. Minutes are those of this process
     on all cores, without its first step, which traces, and without what it is measured
     in. The learning rate rises over the first twentieth of them and falls as half a
     cosine.
@@ -94,6 +95,7 @@ def follow(
     def call() -> float:
         batches = _batches(train, batch_size)
         trainee.step(next(batches), 0.0)  # traces, and initialises what needs data
+        trainee.average(1.0)
         spent, number, losses = 0.0, 0, []
         if points:
             spent, number = 60 * points[-1]["cpu_minutes"], points[-1]["steps"]
@@ -110,6 +112,9 @@ def follow(
             trainee.average(min(momentum, number / (number + 10)))
             spent += time.process_time() - started
             if not math.isfinite(losses[-1]):
+                missing = num_points - len(points)
+                points.extend([{"cpu_minutes": spent / 60, "steps": number}] * missing)
+                _write(file, points, [])
                 break
             if spent >= seconds * (len(points) + 1) / num_points:
                 point = {
@@ -121,13 +126,17 @@ def follow(
                 points.append(point)
                 losses = []
                 _write(file, points, trainee.state())
-        return points[-1]["held_out"]
+        return points[-1]["cpu_minutes"]
 
     return Subject(call, 0, trainee.num_parameters)
 
 
 def read_points(file: str | Path) -> list[dict[str, float]]:
-    """The curve so far; empty where there is no file."""
+    """The curve so far; empty where there is no file.
+
+    Each point has `cpu_minutes` and `steps`, and `train`, `held_out` and its
+    `standard_error`, in bits/dim, unless the training came to an end in NaN.
+    """
     if not Path(file).exists():
         return []
     with np.load(file) as found:

@@ -2,7 +2,7 @@
 
 Wall seconds from the start of the process, so Python, the imports, the weights and the
 data-dependent initialisation count, to the end of the first step of Keras's Adamax.
-Afterwards the operations of the step's graph, for levels of three depths.
+Afterwards the operations of the step's graph, for levels of two depths.
 
     python benchmarks/first_step.py
 """

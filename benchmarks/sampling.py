@@ -2,6 +2,7 @@
 
 Seconds of a call under `tf.function` after warm-up, and from the start of a process to
 the end of its first call. Nothing is trained, and no coupling's cost depends on that.
+
     python benchmarks/sampling.py
 """
 

@@ -38,7 +38,7 @@ SHOWN = (2, 3, 6, 12)  # of these, in the table
 
 
 def main() -> None:
-    """Trains everybody, prints a table, and draws the curves."""
+    """Reads the options and prepares the images."""
     parser = make_parser(__doc__, rounds=1)
     parser.add_argument("--data-dir", metavar="DIR")
     parser.add_argument("--preset", default="cifar10-small")
@@ -46,24 +46,37 @@ def main() -> None:
         "--cpu-minutes", type=float, default=120.0, help="of each, on all cores"
     )
     parser.add_argument(
-        "--turns", type=int, default=NUM_POINTS, help="of 12, after which to stop"
+        "--turns",
+        type=int,
+        choices=range(1, NUM_POINTS + 1),
+        default=NUM_POINTS,
+        metavar="N",
+        help="after which of the 12 to stop",
     )
     parser.add_argument(
-        "--folder", type=Path, help="of what is kept (default: runs/training-curve)"
+        "--folder",
+        type=Path,
+        default=Path("runs/training-curve"),
+        help="of what is kept (default: %(default)s)",
     )
     parser.add_argument("--torch-python", default=sys.executable, metavar="PATH")
     arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.cpu_minutes = 0.5
-    name = "training-curve-quick" if arguments.quick else "training-curve"
-    arguments.folder = arguments.folder or Path("runs", name)
-    _begin(arguments)
-    contenders = make_contenders(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder, "images.npz")
+    with tempfile.TemporaryDirectory() as temporary:
+        if arguments.quick:
+            arguments.folder = Path(temporary, "quick")
+            arguments.cpu_minutes, arguments.turns = 0.5, 2
+        _begin(arguments)
+        images = Path(temporary, "images.npz")
         dataset = PRESETS[arguments.preset].dataset
         _write_images(images, dataset, arguments.data_dir)
-        lines = take_turns(contenders, images, arguments)
+        follow_all(arguments, make_contenders(arguments), images)
+
+
+def follow_all(
+    arguments: argparse.Namespace, contenders: dict[str, Contender], images: Path
+) -> None:
+    """Trains everybody, prints a table, and draws the curves."""
+    lines = take_turns(contenders, images, arguments)
     curves = {name: read_points(c.arguments["file"]) for name, c in contenders.items()}
     minutes = [arguments.cpu_minutes * number / NUM_POINTS for number in SHOWN]
     rows = [
@@ -122,21 +135,16 @@ def take_turns(
     record = arguments.folder / "measured.json"
     measured = json.loads(record.read_text()) if record.exists() else {}
     for turn in range(1, arguments.turns + 1):
-        medians = measure(
-            {
-                name: Contender(
-                    c.build,
-                    {**c.arguments, "images": str(images), "last_point": turn},
-                    c.python,
-                )
-                for name, c in contenders.items()
-                if len(read_points(c.arguments["file"])) < turn
-            },
-            rounds=1,
-            calls=0,
-        )
-        measured.setdefault(machine(), []).extend(medians.values())
-        record.write_text(json.dumps(measured))
+        for name, c in contenders.items():
+            if len(read_points(c.arguments["file"])) >= turn:
+                continue
+            given = {**c.arguments, "images": str(images), "last_point": turn}
+            one = {name: Contender(c.build, given, c.python)}
+            found = measure(one, rounds=1, calls=0)
+            measured.setdefault(machine(), []).extend(found.values())
+            half = record.with_suffix(".half")
+            half.write_text(json.dumps(measured))
+            half.replace(record)
     return [provenance(found, where) for where, found in measured.items() if found]
 
 
@@ -165,8 +173,10 @@ def _write_images(file: Path, dataset: str, data_dir: str | None) -> None:
 
 def _at(curve: list[dict], number: int) -> str:
     if len(curve) < number:
-        return "not reached"
+        return "not yet"
     point = curve[number - 1]
+    if "held_out" not in point:
+        return "not finite"
     return f"{point['held_out']:.3f} ± {point['standard_error']:.3f}"
 
 
@@ -177,8 +187,8 @@ def _draw(points: dict[str, list[dict]], file: Path) -> None:
     axes = figure.subplots()
     for name, found in points.items():
         axes.plot(
-            [p["cpu_minutes"] for p in found],
-            [p["held_out"] for p in found],
+            [p["cpu_minutes"] for p in found if "held_out" in p],
+            [p["held_out"] for p in found if "held_out" in p],
             marker=".",
             label=name,
         )
