@@ -28,7 +28,10 @@ from tfp_glow.plots import image_grid
 from tfp_glow.publishing import CARD, CONFIG, WEIGHTS
 
 TRAINING = {
-    "digits": ["--dataset", "digits", "--preset", "digits"],
+    "digits": [
+        *("--dataset", "digits", "--preset", "digits", "--epochs", "80"),
+        *("--dequantization", "variational"),
+    ],
     "fashion": ["--dataset", "fashion_mnist", "--preset", "fashion"],
 }
 NUM_EXAMPLES = 64
