@@ -54,10 +54,9 @@ def follow(
     """A subject whose only call trains to a point of the curve, and leaves a file.
 
     Where the file is there, training goes on from it; not where the loss has once been
-    no finite number. Minutes are those of this process
-    on all cores, without its first step, which traces, and without what it is measured
-    in. The learning rate rises over the first twentieth of them and falls as half a
-    cosine.
+    no finite number. Minutes are those of this process on all cores, without its first
+    step, which traces, and without what it is measured in. The learning rate rises over
+    the first twentieth of them and falls as half a cosine.
 
     Args:
         make: Makes the flow.
@@ -78,7 +77,8 @@ def follow(
 
     def measure() -> dict[str, float]:
         """On the first images, but at the end on all."""
-        count = len(held_out) if len(points) + 1 == num_points else 1000
+        is_last = len(points) + 1 == num_points
+        count = len(held_out) if is_last else min(1000, len(held_out))
         trainee.swap()
         rng = np.random.default_rng(0)
         nats = [

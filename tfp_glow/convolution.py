@@ -95,8 +95,6 @@ def conv(
     """
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
-    if kernel.shape[:2] == [1, 1]:
-        return _product(x, kernel, bias, activation)
     if kernel.shape[2] == channels_in + 1:
         if scales is None and 0 < channels_in < kernel.shape[3] / 8:
             return _conv_of_few_channels(x, kernel, bias, activation)
@@ -112,6 +110,8 @@ def conv(
     if scales is not None:
         kernel *= scales[0][:, tf.newaxis] * scales[1]
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
+    if kernel.shape[:2] == [1, 1]:
+        return _product(x, kernel, bias, activation)
     if _as_product(x, kernel):
         return activation(_conv_to_few_channels(x, kernel) + bias)
     return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
