@@ -10,6 +10,9 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no
 BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
+# Without it every process would compile all of TensorFlow again, which takes 20 seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_CPP_MIN_LOG_LEVEL
 

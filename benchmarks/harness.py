@@ -16,7 +16,9 @@ __all__ = [
     "Contender",
     "Median",
     "at_most",
+    "at_most_with_bfloat16",
     "bar_table",
+    "has_bfloat16",
     "has_normflows",
     "machine",
     "make_parser",
@@ -75,6 +77,13 @@ def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
         "--write", action="store_true", help="write the table into README.md too"
     )
     return parser
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16, or does not say (no x86)."""
+    _, found, rest = Path("/proc/cpuinfo").read_text().partition("\nflags")
+    flags = rest.partition("\n")[0].split()
+    return not found or not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def has_normflows(python: str) -> bool:
@@ -153,6 +162,13 @@ def at_most(what: str, measured: float, bar: float) -> list[str]:
     """A row of `bar_table`: a ratio that should not be larger."""
     verdict = "yes" if measured <= bar else "no"
     return [what, f"{measured:.2f}x", f"at most {bar:.2f}x", verdict]
+
+
+def at_most_with_bfloat16(what: str, measured: float, bar: float) -> list[str]:
+    """`at_most`; without an aim where the processor has no bfloat16 instructions."""
+    if has_bfloat16():
+        return at_most(what, measured, bar)
+    return [what, f"{measured:.2f}x", "no bfloat16 instructions", ""]
 
 
 def bar_table(rows: Sequence[Sequence[object]]) -> str:
