@@ -33,7 +33,7 @@ test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 15 to 20 minutes
+benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 15 to 35 minutes
 	for name in $(BENCHMARKS); do \
 	  $(BIN)/python benchmarks/$$name.py --write || exit 1; \
 	done

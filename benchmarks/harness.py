@@ -64,12 +64,13 @@ class Median(dict):
         )
 
 
-def make_parser(description: str, rounds: int) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+def make_parser(description: str, rounds: int | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `--rounds` not where that is None."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=int, default=rounds, help="processes of each contender"
-    )
+    if rounds is not None:
+        parser.add_argument(
+            "--rounds", type=int, default=rounds, help="processes of each contender"
+        )
     parser.add_argument(
         "--quick", action="store_true", help="a small model once: a try of the script"
     )

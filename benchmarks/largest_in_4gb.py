@@ -111,7 +111,7 @@ def make_contender(name: str, base: dict, **change: object) -> Contender:
 
 def main() -> None:
     """Searches for each contender and prints a table."""
-    parser = make_parser(__doc__, rounds=1)
+    parser = make_parser(__doc__, rounds=None)
     parser.add_argument("--limit-gigabytes", type=float, default=4.0)
     arguments = parser.parse_args()
     base, limit_bytes = BASE, arguments.limit_gigabytes * 1e9

@@ -39,7 +39,7 @@ SHOWN = (2, 3, 6, 12)  # of these, in the table
 
 def main() -> None:
     """Reads the options and prepares the images."""
-    parser = make_parser(__doc__, rounds=1)
+    parser = make_parser(__doc__, rounds=None)
     parser.add_argument("--data-dir", metavar="DIR")
     parser.add_argument("--preset", default="cifar10-small")
     parser.add_argument(
