@@ -1,7 +1,9 @@
 # Nothing but Python 3.11 to 3.13 and make is needed; all else goes into .venv.
 PYTHON ?= python3
 RUN ?= runs/digits
-PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
+# One more than there are cores: some tests wait for processes that they have started.
+PYTEST_ARGS ?= -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") \
+  --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
 # Not compiling all of TensorFlow to bytecode saves most of a minute of installing.
@@ -10,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no
 BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
-# Without it every process would compile all of TensorFlow again, which takes 20 seconds.
+# Where it is set, every process compiles all of TensorFlow again: 10 to 20 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -54,7 +56,7 @@ constraints: ## Write constraints.txt anew from setup.py (with PYTHON=python3.11
 
 clean: ## Remove the environment, builds and caches, but no runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
-	find tfp_glow tests -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Empty files in .venv record what is installed.
 .venv/created:

@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ __all__ = [
     "publish",
     "report",
     "table",
+    "worker_command",
+    "worker_environment",
 ]
 
 FOLDER = Path(__file__).parent
@@ -81,10 +83,8 @@ def make_parser(description: str, rounds: int | None) -> argparse.ArgumentParser
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16, or does not say (no x86)."""
-    _, found, rest = Path("/proc/cpuinfo").read_text().partition("\nflags")
-    flags = rest.partition("\n")[0].split()
-    return not found or not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    """Whether the processor has instructions for bfloat16."""
+    return not _flags().isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def has_normflows(python: str) -> bool:
@@ -132,7 +132,7 @@ def run_worker(contender: Contender, *, calls: int, warm_up: int) -> dict:
     """Measures a contender once, in a fresh process."""
     process = subprocess.run(
         worker_command(contender, calls=calls, warm_up=warm_up),
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=worker_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -140,6 +140,12 @@ def run_worker(contender: Contender, *, calls: int, warm_up: int) -> dict:
     if process.returncode:
         raise RuntimeError(f"{contender} failed:\n{process.stderr[-3000:]}")
     return json.loads(process.stdout.splitlines()[-1])
+
+
+def worker_environment() -> dict[str, str]:
+    """This process's environment, but bytecode is kept, not compiled each time."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def worker_command(contender: Contender, *, calls: int, warm_up: int) -> list[str]:
@@ -240,10 +246,24 @@ def machine() -> str:
 
 
 def _processor() -> str:
+    model = next(_cpuinfo("model name"), platform.machine())
+    known = {"avx512f": "AVX-512", "avx2": "AVX2"}
+    named = [name for flag, name in known.items() if flag in _flags()][:1]
+    named += ["bfloat16"] * has_bfloat16()
+    return f"{model} ({', '.join(named)})" if named else model
+
+
+def _flags() -> set[str]:
+    """What the processor has instructions for, as Linux names it on x86 and on ARM."""
+    found = (next(_cpuinfo(key), "") for key in ("flags", "Features"))
+    return {flag for text in found for flag in text.split()}
+
+
+def _cpuinfo(key: str) -> Iterator[str]:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.machine()
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            yield value.strip()
 
 
 def _cell(value: object) -> str:

@@ -9,7 +9,6 @@ trace each probe.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from harness import Contender, Median, make_parser, report, table, worker_command
+from harness import (
+    Contender,
+    Median,
+    make_parser,
+    report,
+    table,
+    worker_command,
+    worker_environment,
+)
 
 BASE = {
     "event_shape": [32, 32, 3],
@@ -39,7 +46,7 @@ def train_within(contender: Contender, limit_bytes: float) -> dict | None:
     """What the worker found in two training steps; None where it passed the limit."""
     process = subprocess.Popen(
         worker_command(contender, calls=1, warm_up=0),
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=worker_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -8,7 +8,6 @@ machines are, but what the sharing costs. The second table is arithmetic.
 """
 
 import json
-import os
 import resource
 import socket
 import statistics
@@ -17,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from harness import FOLDER, Median, make_parser, report, table
+from harness import FOLDER, Median, make_parser, report, table, worker_environment
 from worker import busy_seconds, cpu_seconds
 
 from tfp_glow.presets import PRESETS, Preset
@@ -81,7 +80,7 @@ def run_cluster(workers: int, arguments: dict) -> list[dict]:
     command = [sys.executable, str(FOLDER / "scaling_worker.py"), json.dumps(arguments)]
     processes = []
     for index in range(workers):
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = worker_environment()
         if workers > 1:
             task = {"type": "worker", "index": index}
             cluster = {"cluster": {"worker": addresses}, "task": task}

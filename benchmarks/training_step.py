@@ -2,8 +2,8 @@
 
 The same levels, steps, width, batch, images and precision; loss, gradients and Adamax.
 `README.md` says what differs. "Convolutions alone" are those of the coupling networks
-in such a step, forward and both gradients, and nothing else: no step can be faster
-that computes them with the same library.
+in such a step, forward and both gradients, by TensorFlow's operation, and nothing else:
+no step can be faster that computes them so.
 
     python benchmarks/training_step.py
 """
@@ -108,7 +108,8 @@ def aims(found: dict[str, Median]) -> str:
         ),
     ]
     share = cpu[CONVOLUTIONS] / cpu[STORED]
-    reached = "yes" if share >= 0.8 else "no"
+    # Without oneDNN ours are products and faster: a share above 1 says nothing.
+    reached = "" if share > 1 else "yes" if share >= 0.8 else "no"
     rows.append(
         [f"{CONVOLUTIONS} / {STORED}", f"{share:.2f}", "at least 0.80", reached]
     )

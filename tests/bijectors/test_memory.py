@@ -60,7 +60,7 @@ def test_estimate_knows_of_the_coupling(device):
     ("batch_size", "choice", "level", "message"),
     [
         (10, "stored", logging.INFO, r"is 'stored': for batches of 10 images"),
-        (11, "reversible", logging.WARNING, r"is 'reversible'.*a third longer"),
+        (11, "reversible", logging.WARNING, r"is 'reversible'.*30% longer"),
     ],
 )
 def test_stores_what_half_of_the_device_holds_and_says_so(

@@ -118,7 +118,7 @@ class Glow(OnePass):
                 is modelled. Without it the model takes no `context`.
             memory: `"stored"` keeps all activations for the backward pass.
                 `"reversible"` rebuilds them from the outputs: memory does not grow with
-                `num_steps` but for parameters, a training step takes about a third
+                `num_steps` but for parameters, a training step takes about 30%
                 longer, gradients are the same but for the rounding of networks that
                 XLA compiles in two ways, and there are no second derivatives and no
                 forward mode. Networks from `network_fn` must then be functions of

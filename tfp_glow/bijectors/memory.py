@@ -116,7 +116,7 @@ def choose_memory(
         batch_size,
         _gigabytes(needed),
         has,
-        "" if fits else f" {obstacle or 'A step takes about a third longer so.'}",
+        "" if fits else f" {obstacle or 'A step takes about 30% longer so.'}",
     )
     return choice
 

@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     with bound_socket(arguments.host, arguments.port) as bound:
         studio = _studio(arguments)
+        bound.listen()  # A browser that comes before the server is there waits.
         host, port = bound.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
