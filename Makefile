@@ -10,6 +10,9 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
   -c constraints.txt
 BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
+# With a path, not a hook: the checkout has the package's name, and beside it Python would
+# take the checkout for the package.
+EDITABLE := --config-settings editable_mode=compat -e
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
 # Where it is set, every process compiles all of TensorFlow again: 10 to 20 seconds.
@@ -27,7 +30,8 @@ quickstart: .venv/installed ## Train on scikit-learn's digits; leaves the run in
 	@if [ -e $(RUN) ]; then \
 	  echo "$(RUN) is there already: nothing to do. To train again: rm -r $(RUN)"; \
 	else \
-	  set -x; $(BIN)/tfp-glow train --dataset digits --preset digits --output $(RUN); \
+	  (set -x; $(BIN)/tfp-glow train --dataset digits --preset digits --output $(RUN)) && \
+	  echo "So that tfp-glow is found: . .venv/bin/activate"; \
 	fi
 
 test: .venv/installed-dev ## Lint, check the format, run the tests
@@ -71,15 +75,15 @@ clean: ## Remove the environment, builds and caches, but no runs
 
 .venv/installed: .venv/created $(DEPENDENCIES)
 	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) $(EDITABLE) .
 	@touch $@
 
 .venv/installed-dev: .venv/created $(DEPENDENCIES)
 	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
-	$(PIP_INSTALL) -e '.[dev]'
+	$(PIP_INSTALL) $(EDITABLE) '.[dev]'
 	@touch .venv/installed $@
 
 .venv/installed-benchmarks: .venv/created $(DEPENDENCIES)
 	@echo "Installing tfp_glow and PyTorch into .venv: gigabytes, this takes minutes."
-	$(PIP_INSTALL) -e '.[benchmarks]'
+	$(PIP_INSTALL) $(EDITABLE) '.[benchmarks]'
 	@touch .venv/installed $@

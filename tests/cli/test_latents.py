@@ -1,8 +1,10 @@
 """`tfp-glow interpolate`, `attributes` and `manipulate`."""
 
 import sys
+from argparse import Namespace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image, ImageSequence
 import tfp_glow as tfg
 from tfp_glow import data
 from tfp_glow.cli import main
-from tfp_glow.cli.picture_input import read_pictures
+from tfp_glow.cli.picture_input import load_picture, read_pictures
 from tfp_glow.cli.run_folder import FORMAT_VERSION, load_run, write_json
 from tfp_glow.latents import (
     AttributeDirections,
@@ -167,6 +169,24 @@ def test_a_picture_is_padded_as_those_of_the_data_set_or_resized(tmp_path):
 
     np.testing.assert_array_equal(read("small.png"), np.pad(image, 2)[..., np.newaxis])
     np.testing.assert_array_equal(read("wide.png"), np.full([32, 32, 1], 200))
+
+
+def test_warns_of_a_picture_that_is_strange_to_the_model(tmp_path, caplog):
+    """White paper with a dark digit, to a model of bright digits on black."""
+    known = tfg.pretrained.load("digits")
+    run = SimpleNamespace(model=known.model, config={})
+    for name, image in {
+        "usual": known.images[0],
+        "paper": 255 - known.images[0],
+    }.items():
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{name}.png")
+        picture = load_picture(
+            str(tmp_path / f"{name}.png"), run, Namespace(label=None)
+        )
+        np.testing.assert_array_equal(picture.image, image)
+    (message,) = caplog.messages
+    assert message.startswith("paper is unlike what the model was trained on: ")
+    assert "bits/dim, more than the 4 that it takes as it is" in message
 
 
 def test_pictures_that_are_none(run, tmp_path, capsys):

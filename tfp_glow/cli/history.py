@@ -59,7 +59,10 @@ class History(keras.callbacks.Callback):
     ) -> None:
         """Counts the steps."""
         self._num_steps += 1
-        self._trained = time.monotonic() - self._epoch_started
+        now = time.monotonic()
+        self._trained = now - self._epoch_started
+        if self._num_steps == 1 and len(self.rows) == self._first_epoch:
+            self._started = now  # What is left to do has no graph to be built.
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Adds the epoch."""

@@ -1,6 +1,7 @@
 """A picture that a command is given: a file, or the number of a held-out image."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from tfp_glow.cli.inference import find_label, load_held_out
 from tfp_glow.cli.run_folder import Run
 from tfp_glow.data.padding import pad, padded_shape
 from tfp_glow.data.squares import to_squares
+from tfp_glow.glow_model import GlowModel
 
 __all__ = ["Picture", "load_picture", "read_pictures"]
+
+_LOG = logging.getLogger("tfp_glow")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Picture:
 
 
 def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
-    """Reads what a user has named.
+    """Reads what a user has named; warns of a picture that is strange to the model.
 
     Args:
         text: Name of a file, or digits: the number of a held-out image, from 0.
@@ -54,7 +58,9 @@ def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
         label = find_label(arguments.label, num_classes, names)
     if not text.isdecimal():
         for example in read_pictures([Path(text)], run.model.event_shape):
-            return Picture(Path(text).stem, example["image"].numpy(), label)
+            picture = Picture(Path(text).stem, example["image"].numpy(), label)
+            _warn_if_strange(picture, run.model)
+            return picture
         raise ValueError(f"{text} is no picture that can be read.")
     number = int(text)
     limited = argparse.Namespace(**{**vars(arguments), "limit": number + 1})
@@ -67,6 +73,20 @@ def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
     if num_classes and label is None and held_out.labels is not None:
         label = int(held_out.labels[number])
     return Picture(text, held_out.images[number], label)
+
+
+def _warn_if_strange(picture: Picture, model: GlowModel) -> None:
+    labels = None if picture.label is None else [picture.label]
+    bits = model.bits_per_dim(picture.image[np.newaxis], labels, seed=0).numpy().item()
+    if not bits <= model.num_bits:  # also where it is no number
+        _LOG.warning(
+            "%s is unlike what the model was trained on: %.3g bits/dim, more than the "
+            "%d that it takes as it is. What is made of it means little. (Is it dark "
+            "on white where those were bright on black?)",
+            picture.name,
+            bits,
+            model.num_bits,
+        )
 
 
 def read_pictures(
