@@ -1,9 +1,7 @@
 # Nothing but Python 3.11 to 3.13 and make is needed; all else goes into .venv.
 PYTHON ?= python3
 RUN ?= runs/digits
-# One more than there are cores: some tests wait for processes that they have started.
-PYTEST_ARGS ?= -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") \
-  --maxprocesses 4 --dist worksteal
+PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
 # Not compiling all of TensorFlow to bytecode saves most of a minute of installing.
@@ -39,7 +37,7 @@ test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 15 to 35 minutes
+benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 20 to 35 minutes
 	for name in $(BENCHMARKS); do \
 	  $(BIN)/python benchmarks/$$name.py --write || exit 1; \
 	done
@@ -60,7 +58,7 @@ constraints: ## Write constraints.txt anew from setup.py (with PYTHON=python3.11
 
 clean: ## Remove the environment, builds and caches, but no runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find tfp_glow tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # Empty files in .venv record what is installed.
 .venv/created:

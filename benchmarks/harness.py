@@ -16,7 +16,6 @@ __all__ = [
     "Contender",
     "Median",
     "at_most",
-    "at_most_with_bfloat16",
     "bar_table",
     "has_bfloat16",
     "has_normflows",
@@ -169,13 +168,6 @@ def at_most(what: str, measured: float, bar: float) -> list[str]:
     """A row of `bar_table`: a ratio that should not be larger."""
     verdict = "yes" if measured <= bar else "no"
     return [what, f"{measured:.2f}x", f"at most {bar:.2f}x", verdict]
-
-
-def at_most_with_bfloat16(what: str, measured: float, bar: float) -> list[str]:
-    """`at_most`; without an aim where the processor has no bfloat16 instructions."""
-    if has_bfloat16():
-        return at_most(what, measured, bar)
-    return [what, f"{measured:.2f}x", "no bfloat16 instructions", ""]
 
 
 def bar_table(rows: Sequence[Sequence[object]]) -> str:

@@ -10,7 +10,6 @@ from harness import (
     Contender,
     Median,
     at_most,
-    at_most_with_bfloat16,
     bar_table,
     make_parser,
     measure,
@@ -61,7 +60,7 @@ def aims(found: dict[str, Median]) -> str:
     return bar_table(
         [
             at_most(f"{FLOAT32} / {TFB}, CPU", cpu[FLOAT32] / cpu[TFB], 0.85),
-            at_most_with_bfloat16(f"{MIXED} / {TFB}, CPU", cpu[MIXED] / cpu[TFB], 0.60),
+            at_most(f"{MIXED} / {TFB}, CPU", cpu[MIXED] / cpu[TFB], 0.60),
             at_most(
                 f"{FLOAT32} / {TFB}, first sample", first[FLOAT32] / first[TFB], 0.40
             ),

@@ -1,6 +1,7 @@
 """Which weights are validated, kept and trained on, and when they are written."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfp_glow import GlowModel, data
+from tfp_glow.cli.history import History
 from tfp_glow.cli.recipe import KeepBest, fit_best, make_optimizer
 from tfp_glow.presets import Preset
 
@@ -184,3 +186,19 @@ def test_constant_learning_rate_rises_and_stays():
         optimizer.iterations.assign(step)
         rates.append(float(optimizer.learning_rate) / settings.learning_rate)
     np.testing.assert_allclose(rates, [0, 0.5, 1, 1, 1], atol=1e-6)
+
+
+def test_the_time_that_is_left_counts_no_graphs(tmp_path, monkeypatch, capsys):
+    """The first step ends after 100 s, the epoch 10 s later: two more take 20 s."""
+    history = History(tmp_path / "history.csv", batch_size=1)
+    history.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=1.0)))
+    history.set_params({"epochs": 3})
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    history.on_train_begin()
+    history.on_epoch_begin(0)
+    for clock.now in (100.0, 110.0):
+        history.on_train_batch_end(0)
+    logs = {"bits_per_dim": 1.0, "val_bits_per_dim": 1.0, "gradient_norm": 1.0}
+    history.on_epoch_end(0, logs)
+    assert capsys.readouterr().out.endswith(", 0:00:20 left\n")
