@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 from packaging.requirements import Requirement
+from tensorflow.python.tools import saved_model_cli
 
 import tfp_glow as tfg
 
@@ -34,23 +36,22 @@ for name in ("tfp_glow", "tensorflow_probability", "tf_keras", "safetensors"):
         sys.exit(f"{name} is installed")
 sys.modules["keras"] = None  # which TensorFlow brings along, and nobody needs
 import numpy as np, tensorflow as tf
-folder, num_classes = sys.argv[1], int(sys.argv[2])
-given = dict(np.load(folder + "/given.npz"))
 def ask(name, rows, **inputs):
-    if num_classes:
-        inputs["labels"] = given["labels"][:rows]
+    if "labels" in given:
+        inputs["labels"] = given["labels"]
     inputs = {key: tf.constant(value[:rows]) for key, value in inputs.items()}
     for key, value in signatures[name](**inputs).items():
         answers[f"{name}/{rows}/{key}"] = value.numpy()
-for export in sys.argv[3:]:
-    signatures = tf.saved_model.load(f"{folder}/{export}").signatures
+for export in sys.argv[1:]:
+    given = dict(np.load(f"{export}/../given.npz"))
+    signatures = tf.saved_model.load(export).signatures
     answers = {}
     for rows in (5, 1, 0):
         for name in ("serving_default", "log_prob", "bits_per_dim", "encode"):
             ask(name, rows, images=given["images"])
         ask("decode", rows, latents=answers[f"encode/{rows}/latents"])
         ask("sample", rows, seed=given["seed"], temperature=given["temperature"])
-    np.savez(f"{folder}/{export}.npz", **answers)
+    np.savez(f"{export}.npz", **answers)
 """
 
 
@@ -87,10 +88,10 @@ class Served(NamedTuple):
     folder: Path
 
 
-def serve(
-    folder: Path, packages: Path, num_classes: int | None, exports: list[str]
-) -> Served:
-    """Makes a model, exports it, and asks the exports in another process."""
+def make_exports(
+    folder: Path, num_classes: int | None, exports: list[str]
+) -> tuple[tfg.GlowModel, dict[str, np.ndarray]]:
+    """A model that is exported, and what there is to ask of it."""
     model = tfg.GlowModel(
         (8, 4, 3),
         num_bits=6,
@@ -106,41 +107,57 @@ def serve(
     tfg.initialize(model.distribution, tfg.dequantize(images, 6, seed=0), **labels)
     for variable in model.trainable_variables:
         variable.assign_add(rng.normal(scale=0.02, size=variable.shape))
-    if num_classes:  # classes that differ clearly, as after a long training
-        kernel = model.glow.chain.top_prior.class_prior.parameters["kernel"]
-        kernel.assign(tf.random.stateless_normal(kernel.shape, [0, 0], stddev=0.5))
-    for name in exports:
-        model.export(folder / name, **EXPORTS[name])
     given = {
         "images": images[:5],
-        "labels": np.arange(5, dtype=np.int32) % 3,
         "seed": np.array([1, 2, 3, 2, 2], np.int32),
         "temperature": np.array([1.0, 0.7, 0.7, 0.7, 0.0], np.float32),
     }
+    if num_classes:  # classes that differ clearly, as after a long training
+        kernel = model.glow.chain.top_prior.class_prior.parameters["kernel"]
+        kernel.assign(tf.random.stateless_normal(kernel.shape, [0, 0], stddev=0.5))
+        given["labels"] = np.arange(5, dtype=np.int32) % 3
+    for name in exports:
+        model.export(folder / name, **EXPORTS[name])
     np.savez(folder / "given.npz", **given)
-    arguments = [str(folder), str(num_classes or 0), *exports]
+    return model, given
+
+
+@pytest.fixture(scope="module")
+def all_served(tensorflow_alone, tmp_path_factory) -> dict[str, Served]:
+    """Models with and without classes, which one other process has asked."""
+    root = tmp_path_factory.mktemp("served")
+    asked = {"plain": (None, ["model"]), "conditional": (3, [*EXPORTS])}
+    made = {}
+    for kind, (num_classes, exports) in asked.items():
+        (root / kind).mkdir()
+        made[kind] = make_exports(root / kind, num_classes, exports)
     done = subprocess.run(
-        [sys.executable, "-S", "-c", CLIENT, *arguments],
+        [
+            *[sys.executable, "-S", "-c", CLIENT],
+            *[str(root / kind / name) for kind in asked for name in asked[kind][1]],
+        ],
         check=False,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(packages)},
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(tensorflow_alone)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    answers = {name: dict(np.load(folder / f"{name}.npz")) for name in exports}
-    return Served(model, given, answers, folder)
+    found = {}
+    for kind, (_, exports) in asked.items():
+        answers = {name: dict(np.load(root / kind / f"{name}.npz")) for name in exports}
+        found[kind] = Served(*made[kind], answers, root / kind)
+    return found
 
 
 @pytest.fixture(scope="module")
-def plain(tensorflow_alone, tmp_path_factory) -> Served:
-    return serve(tmp_path_factory.mktemp("plain"), tensorflow_alone, None, ["model"])
+def plain(all_served) -> Served:
+    return all_served["plain"]
 
 
 @pytest.fixture(scope="module")
-def conditional(tensorflow_alone, tmp_path_factory) -> Served:
-    folder = tmp_path_factory.mktemp("conditional")
-    return serve(folder, tensorflow_alone, 3, [*EXPORTS])
+def conditional(all_served) -> Served:
+    return all_served["conditional"]
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +165,9 @@ def loaded(conditional) -> tf.Module:
     return tf.saved_model.load(str(conditional.folder / "model"))
 
 
-@pytest.fixture(scope="module", params=["plain", "conditional"])
-def served(request: pytest.FixtureRequest) -> Served:
-    return request.getfixturevalue(request.param)
-
-
-def labels_of(model: tfg.GlowModel, given: dict) -> np.ndarray | None:
-    return given["labels"] if model.glow.num_classes else None
+@pytest.fixture(params=["plain", "conditional"])
+def served(request: pytest.FixtureRequest, all_served: dict[str, Served]) -> Served:
+    return all_served[request.param]
 
 
 def documented(*, has_classes: bool) -> dict[str, tuple[dict, dict]]:
@@ -189,16 +202,17 @@ def specs_in(cell: str) -> dict[str, tuple[list, str]]:
     }
 
 
-def test_saved_model_cli_shows_the_signatures_of_the_readme(served):
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show"]
-    done = subprocess.run(
-        [*command, "--dir", str(served.folder / [*served.answers][-1]), "--all"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+def test_saved_model_cli_shows_the_signatures_of_the_readme(
+    served, monkeypatch, capsys
+):
+    folder = served.folder / [*served.answers][-1]
+    command = ["saved_model_cli", "show", "--dir", str(folder), "--all"]
+    monkeypatch.setattr(sys, "argv", command)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as done:
+        saved_model_cli.main()
+    assert not done.value.code
     shown = {}
-    for block in done.stdout.split("signature_def[")[1:]:
+    for block in capsys.readouterr().out.split("signature_def[")[1:]:
         name = re.match(r"'(\w+)'", block)[1]
         if name.startswith("__"):
             continue
@@ -220,26 +234,28 @@ def test_saved_model_cli_shows_the_signatures_of_the_readme(served):
     assert shown == documented(has_classes=bool(served.model.glow.num_classes))
 
 
-def test_a_layer_of_keras_gives_the_answers(served):
-    model, given, answers, folder = served
-    answers = answers["model"]
-    rows = {"labels": given["labels"]} if model.glow.num_classes else {}
-    rows = {key: tf.constant(value) for key, value in rows.items()}
-    layer = keras.layers.TFSMLayer(folder / "model", call_endpoint="bits_per_dim")
+@pytest.mark.parametrize(
+    ("kind", "name", "output"),
+    [("plain", "sample", "images"), ("conditional", "bits_per_dim", "bits_per_dim")],
+)
+def test_a_layer_of_keras_gives_the_answers(all_served, kind, name, output):
+    _, given, answers, folder = all_served[kind]
+    layer = keras.layers.TFSMLayer(folder / "model", call_endpoint=name)
+    first, *names = {
+        "sample": ["seed", "temperature"],
+        "bits_per_dim": ["images", "labels"],
+    }[name]
+    rest = {key: tf.constant(given[key]) for key in names}
     np.testing.assert_array_equal(
-        layer(tf.constant(given["images"]), **rows)["bits_per_dim"],
-        answers["bits_per_dim/5/bits_per_dim"],
+        layer(tf.constant(given[first]), **rest)[output],
+        answers["model"][f"{name}/5/{output}"],
     )
-    layer = keras.layers.TFSMLayer(folder / "model", call_endpoint="sample")
-    temperature = tf.constant(given["temperature"])
-    images = layer(tf.constant(given["seed"]), temperature=temperature, **rows)
-    np.testing.assert_array_equal(images["images"], answers["sample/5/images"])
 
 
 def test_answers_are_the_models(served):
     model, given, answers, _ = served
     answers = answers["model"]
-    labels = labels_of(model, given)
+    labels = given.get("labels")
     z = answers["encode/5/latents"]
     np.testing.assert_allclose(z, model.encode(given["images"], labels), atol=1e-4)
     np.testing.assert_array_equal(answers["decode/5/images"], given["images"] // 4 * 4)
@@ -338,7 +354,7 @@ def test_samples_follow_seed_temperature_and_label(served):
         np.testing.assert_array_equal(x[1], x[3])
     assert np.any(x[3] != x[4])  # another temperature
     z = tf.random.stateless_normal([96], [2, 0])[tf.newaxis] * 0.7
-    labels = labels_of(model, given)
+    labels = given.get("labels")
     expected = model.decode(z, None if labels is None else labels[1:2])
     difference = np.abs(x[1].astype(int) - expected[0].numpy().astype(int))
     assert np.mean(difference > 0) < 0.02  # at most a pixel on a bin's edge
