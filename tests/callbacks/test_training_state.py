@@ -1,5 +1,7 @@
 """`fit` goes on from a saved state as if it had never ended."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -12,19 +14,27 @@ NUM_STEPS = 4
 IMAGES = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 1], np.uint8)
 
 
-class Interrupt(keras.callbacks.Callback):
-    """Raises after some steps; ends training early in another epoch."""
+class Copies(keras.callbacks.Callback):
+    """Keeps the file as it is after some steps; may raise after the last of them."""
 
-    def __init__(self, num_steps=None, last_epoch=None):
+    def __init__(self, copies, *, interrupt):
         super().__init__()
-        self.num_steps, self.last_epoch = num_steps, last_epoch
+        self.copies, self.interrupt = copies, interrupt
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.num_steps == int(self.model.optimizer.iterations):
+        num_steps = int(self.model.optimizer.iterations)
+        if num_steps in self.copies:
+            copy = self.copies[num_steps]
+            shutil.copy(copy.with_name("state.npz"), copy)
+        if self.interrupt and num_steps == max(self.copies):
             raise KeyboardInterrupt
 
+
+class EndEarly(keras.callbacks.Callback):
+    """Ends training in its second epoch."""
+
     def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training |= epoch == self.last_epoch
+        self.model.stop_training |= epoch == 1
 
 
 def fit(file, *callbacks, epochs=4, seconds=None, hidden_channels=4):
@@ -49,40 +59,51 @@ def fit(file, *callbacks, epochs=4, seconds=None, hidden_channels=4):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    return fit(tmp_path_factory.mktemp("whole") / "state.npz")
+def whole(tmp_path_factory):
+    """A training that was not interrupted, and its file after 6 steps."""
+    folder = tmp_path_factory.mktemp("whole")
+    copies = {6: folder / "6.npz"}
+    return fit(folder / "state.npz", Copies(copies, interrupt=False)), copies
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The files of one that saved at every step, after so many of them."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    copies = {n: folder / f"{n}.npz" for n in (1, 6, 8)}
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder / "state.npz", Copies(copies, interrupt=True), seconds=0.0)
+    return copies
 
 
 @pytest.mark.parametrize(
     ("num_steps", "seconds", "position"),
     [(6, None, (1, 0)), (6, 0.0, (1, 2)), (8, 0.0, (1, 3)), (1, 0.0, (0, 1))],
 )
-def test_goes_on_to_the_last_bit(uninterrupted, tmp_path, num_steps, seconds, position):
-    expected, whole = uninterrupted
-    file = tmp_path / "state.npz"
-    with pytest.raises(KeyboardInterrupt):
-        fit(file, Interrupt(num_steps), seconds=seconds)
+def test_goes_on_to_the_last_bit(
+    whole, interrupted, tmp_path, num_steps, seconds, position
+):
+    (expected, history), copies = whole
+    copies = copies if seconds is None else interrupted
+    file = shutil.copy(copies[num_steps], tmp_path / "state.npz")
     assert read_position(file) == position
     found, rest = fit(file, seconds=seconds)
     epoch, _ = position
     assert rest.epoch == list(range(epoch, 4))
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
-    for name, values in whole.history.items():
+    for name, values in history.history.items():
         assert rest.history[name] == values[epoch:]
 
 
-def test_ends_early_where_another_callback_says_so(tmp_path):
-    file = tmp_path / "state.npz"
-    with pytest.raises(KeyboardInterrupt):
-        fit(file, Interrupt(6), seconds=0.0)
-    _, history = fit(file, Interrupt(last_epoch=1), seconds=0.0)
+def test_ends_early_where_another_callback_says_so(interrupted, tmp_path):
+    file = shutil.copy(interrupted[6], tmp_path / "state.npz")
+    _, history = fit(file, EndEarly(), seconds=0.0)
     assert history.epoch == [1]
 
 
-def test_another_model_is_refused(tmp_path):
-    file = tmp_path / "state.npz"
-    fit(file, epochs=1)
+def test_another_model_is_refused(interrupted, tmp_path):
+    file = shutil.copy(interrupted[6], tmp_path / "state.npz")
     with pytest.raises(ValueError, match=r"another model.*4\] \(float32\) in it"):
         fit(file, hidden_channels=5)
     file.write_bytes(b"something else")
