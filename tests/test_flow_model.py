@@ -32,6 +32,12 @@ def vector_distribution() -> tfd.Distribution:
     return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [4]), chain)
 
 
+def act_norm_distribution() -> tfd.Distribution:
+    """The least that is initialised and trained."""
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
+    return tfd.TransformedDistribution(base, tfg.ActNormBijector(4))
+
+
 def image_distribution() -> tfd.Distribution:
     chain = tfb.Chain(
         [
@@ -128,21 +134,21 @@ def test_first_batch_initialises_once_and_never_a_trained_bijector():
     np.testing.assert_allclose(tf.reduce_mean(z, 0), np.zeros(4), atol=1e-4)
     np.testing.assert_allclose(tf.math.reduce_std(z, 0), np.ones(4), atol=1e-3)
     act_norm.shift.assign([1.0, 2.0, 3.0, 4.0])
-    model.fit(x, epochs=1, verbose=0)
+    model.fit(x, batch_size=512, epochs=1, verbose=0)
     np.testing.assert_array_equal(act_norm.shift, [1.0, 2.0, 3.0, 4.0])
     # A second model of the same distribution knows that it is initialised.
     again = tfg.FlowModel(model.distribution)
     again.compile(keras.optimizers.SGD(0.0))
-    again.fit(x, epochs=1, verbose=0)
+    again.fit(x, batch_size=512, epochs=1, verbose=0)
     np.testing.assert_array_equal(act_norm.shift, [1.0, 2.0, 3.0, 4.0])
 
 
 def test_initialisation_sees_all_of_a_sorted_array():
     x = np.sort(vectors(), axis=0)
-    model = tfg.FlowModel(vector_distribution())
+    model = tfg.FlowModel(act_norm_distribution())
     model.compile(keras.optimizers.SGD(0.0))
     model.fit(x, batch_size=64, epochs=1, verbose=0)
-    z = model.distribution.bijector.bijectors[0].inverse(x)
+    z = model.distribution.bijector.inverse(x)
     np.testing.assert_allclose(tf.reduce_mean(z, 0), np.zeros(4), atol=0.1)
 
 
@@ -166,7 +172,7 @@ class Batches(keras.utils.PyDataset):
     ids=["numpy", "tensor", "tf.data", "PyDataset", "generator"],
 )
 def test_every_kind_of_data(data):
-    model = tfg.FlowModel(vector_distribution())
+    model = tfg.FlowModel(act_norm_distribution())
     model.compile(keras.optimizers.SGD(0.0))
     loss = model.fit(data(), batch_size=128, epochs=1, verbose=0).history["loss"][0]
     assert tfg.bijectors.is_initialized(model.distribution)
@@ -176,10 +182,8 @@ def test_every_kind_of_data(data):
 
 
 def test_a_data_set_trains_without_a_warning(recwarn):
-    base = tfd.Sample(tfd.Normal(0.0, 1.0), [2])
-    flow = tfd.TransformedDistribution(base, tfg.ActNormBijector(2))
-    data = tf.data.Dataset.from_tensor_slices(tf.random.normal([8, 2])).batch(4)
-    tfg.FlowModel(flow).fit(data, epochs=1, verbose=0)
+    data = tf.data.Dataset.from_tensor_slices(vectors(8)).batch(4)
+    tfg.FlowModel(act_norm_distribution()).fit(data, epochs=1, verbose=0)
     assert not [w for w in recwarn if "shuffle" in str(w.message)]
 
 
@@ -233,7 +237,7 @@ def test_rejects_what_it_cannot_train():
 
 def test_float64_arrays_and_targets_anywhere():
     x = vectors().astype("float64")  # what numpy makes unasked
-    model = tfg.FlowModel(vector_distribution())
+    model = tfg.FlowModel(act_norm_distribution())
     model.fit(x, epochs=1, verbose=0)
     assert tfg.bijectors.is_initialized(model.distribution)
     for call in (
@@ -256,32 +260,40 @@ def test_initialize_forgets_what_was_cached():
     np.testing.assert_array_equal(before, x)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_norm_of_the_gradient_is_logged_and_clipped(jit_compile):
+def test_norm_of_the_gradient_is_logged_and_clipped():
     x = vectors(64)
     rate = 1e-2
 
-    def fit(**options) -> tuple[list[np.ndarray], dict[str, list[float]]]:
+    def fit(
+        *,
+        jit_compile: bool = False,
+        validation_data: np.ndarray | None = None,
+        **options,
+    ) -> tuple[list[np.ndarray], dict[str, list[float]]]:
         model = tfg.FlowModel(vector_distribution())
         tfg.initialize(model.distribution, x)
         for variable in model.distribution.trainable_variables:
             variable.assign_add(0.1 * tf.ones_like(variable))
         before = [v.numpy() for v in model.distribution.trainable_variables]
         model.compile(keras.optimizers.SGD(rate), jit_compile=jit_compile, **options)
-        history = model.fit(x, batch_size=64, validation_data=x, verbose=0).history
+        history = model.fit(
+            x, batch_size=64, validation_data=validation_data, verbose=0
+        ).history
         after = [v.numpy() for v in model.distribution.trainable_variables]
         changes = [b - a for a, b in zip(after, before, strict=True)]
         return changes, history
 
-    changes, history = fit()
+    changes, history = fit(validation_data=x)
     norm = np.sqrt(sum(np.sum(np.square(c / rate)) for c in changes))
     assert norm > 1
     assert set(history) == {"loss", "gradient_norm", "val_loss"}
     np.testing.assert_allclose(history["gradient_norm"], [norm], rtol=1e-3)
-    clipped, history = fit(clip_norm=norm / 4)
-    np.testing.assert_allclose(history["gradient_norm"], [norm], rtol=1e-3)
-    for one, other in zip(clipped, changes, strict=True):
-        np.testing.assert_allclose(one, other / 4, rtol=1e-3, atol=1e-5)
+    for jit_compile in (False, True):
+        clipped, history = fit(clip_norm=norm / 4, jit_compile=jit_compile)
+        np.testing.assert_allclose(history["gradient_norm"], [norm], rtol=1e-3)
+        for one, other in zip(clipped, changes, strict=True):
+            np.testing.assert_allclose(one, other / 4, rtol=1e-3, atol=1e-5)
+    # A longer one clips nothing; whether XLA compiles it is all the same to that.
     for one, other in zip(fit(clip_norm=2 * norm)[0], changes, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 

@@ -39,8 +39,25 @@ def model():
     return perturbed()
 
 
-def test_reports_every_part_in_order(model):
-    report = tfg.check_invertibility(model, images(), num_samples=3)
+@pytest.fixture(scope="module")
+def report(model):
+    return tfg.check_invertibility(model, images(), num_samples=3)
+
+
+@pytest.fixture(scope="module")
+def float32_model():
+    return perturbed(dtype="float32")
+
+
+@pytest.fixture
+def spoiled(float32_model):
+    """A model to change: afterwards its weights are put back."""
+    weights = float32_model.get_weights()
+    yield float32_model
+    float32_model.set_weights(weights)
+
+
+def test_reports_every_part_in_order(report):
     names = [part.name for part in report.parts]
     steps = [f"level {i}, step {k}" for i in range(2) for k in range(2)]
     assert names == [*steps[:2], "level 0, split", *steps[2:], "top prior"]
@@ -48,8 +65,7 @@ def test_reports_every_part_in_order(model):
     assert report.dtype == "float64"
 
 
-def test_scales_and_condition_numbers_are_those_of_the_variables(model):
-    report = tfg.check_invertibility(model, images())
+def test_scales_and_condition_numbers_are_those_of_the_variables(model, report):
     parts = {part.name: part for part in report.parts}
     for i, level in enumerate(model.glow.levels):
         for k, step in enumerate(level.steps):
@@ -97,10 +113,9 @@ def test_errors_are_measured_at_both_ends():
     assert first.sample_value == report.largest_value > 0
 
 
-def test_errors_are_those_of_the_precision():
-    model = perturbed(dtype="float32")
-    report = tfg.check_invertibility(model, images())
-    exact = tfg.check_invertibility(model.with_dtype("float64"), images())
+def test_errors_are_those_of_the_precision(float32_model):
+    report = tfg.check_invertibility(float32_model, images())
+    exact = tfg.check_invertibility(float32_model.with_dtype("float64"), images())
     assert report.is_invertible
     assert exact.is_invertible
     assert exact.dtype == "float64"
@@ -111,12 +126,11 @@ def test_errors_are_those_of_the_precision():
     assert "all pixels of 6 images came back" in report.verdict()
 
 
-def test_finds_where_samples_overflow():
-    model = perturbed(dtype="float32")
+def test_finds_where_samples_overflow(spoiled):
     raw = np.zeros(8)
     raw[4:] = -100.0  # a scale of exp(-98)
-    set_step(model, 1, 0, "network/bias_3", raw)
-    report = tfg.check_invertibility(model, images(), num_samples=5)
+    set_step(spoiled, 1, 0, "network/bias_3", raw)
+    report = tfg.check_invertibility(spoiled, images(), num_samples=5)
     assert not report.is_invertible
     assert (report.num_not_finite, report.num_black) == (5, 0)
     assert "5 of 5 samples are not finite" in report.verdict()
@@ -128,28 +142,27 @@ def test_finds_where_samples_overflow():
     assert len(plain["parts"]) == 6
 
 
-def test_counts_pixels_that_do_not_come_back():
-    model = perturbed(dtype="float32")
+def test_counts_pixels_that_do_not_come_back(spoiled):
     # Channels scaled down and up again by 1e-5 lose their digits in between.
     down = np.array([0.0, 0.0, -12.0, -12.0])
-    set_step(model, 0, 0, "permutation/log_diag", down)
-    set_step(model, 0, 1, "permutation/log_diag", -down)
-    report = tfg.check_invertibility(model, images())
+    set_step(spoiled, 0, 0, "permutation/log_diag", down)
+    set_step(spoiled, 0, 1, "permutation/log_diag", -down)
+    report = tfg.check_invertibility(spoiled, images())
     assert not report.is_invertible
-    wrong = np.sum(model.decode(tf.identity(model.encode(images()))) != images())
+    decoded = spoiled.decode(tf.identity(spoiled.encode(images())))
+    wrong = np.sum(decoded != images())
     assert report.num_wrong_pixels == pytest.approx(wrong, rel=0.1)
     assert f"{report.num_wrong_pixels} pixels of 6 images" in report.verdict()
     assert "the error grows most in level 0, step 0" in report.verdict()
     assert report.sample_error > 0.1
     assert report.data_error > 1 / 512
-    exact = tfg.check_invertibility(model.with_dtype("float64"), images())
+    exact = tfg.check_invertibility(spoiled.with_dtype("float64"), images())
     assert exact.num_wrong_pixels == 0
 
 
-def test_what_is_no_number_did_not_come_back():
-    model = perturbed(dtype="float32")
-    set_step(model, 0, 0, "act_norm/raw_log_scale", 40.0)
-    report = tfg.check_invertibility(model, np.zeros([4, 8, 8, 1], np.uint8))
+def test_what_is_no_number_did_not_come_back(spoiled):
+    set_step(spoiled, 0, 0, "act_norm/raw_log_scale", 40.0)
+    report = tfg.check_invertibility(spoiled, np.zeros([4, 8, 8, 1], np.uint8))
     assert not report.is_invertible
     assert report.num_wrong_pixels == 256  # though NaN would be black, as they are
 
@@ -166,14 +179,13 @@ def test_latents_must_come_back_too():
     assert report.verdict().endswith(expected)
 
 
-def test_keeps_no_tensors():
-    model = perturbed()
+def test_keeps_no_tensors(model, report):
+    del report  # of a first check, after which all is there that is kept
 
     def num_tensors() -> int:
         gc.collect()
         return sum(isinstance(x, tf.Tensor) for x in gc.get_objects())
 
-    tfg.check_invertibility(model, images(), num_samples=2)
     before = num_tensors()
     tfg.check_invertibility(model, images(), num_samples=2)
     assert num_tensors() - before < 10
@@ -266,13 +278,12 @@ def test_monitor_checks_its_inputs_before_training():
     assert model.optimizer.iterations == 0
 
 
-def test_monitor_says_what_is_wrong(capsys):
-    model = perturbed(dtype="float32")
+def test_monitor_says_what_is_wrong(spoiled, capsys):
     raw = np.zeros(8)
     raw[4:] = -100.0
-    set_step(model, 1, 1, "network/bias_3", raw)
+    set_step(spoiled, 1, 1, "network/bias_3", raw)
     monitor = tfg.InvertibilityMonitor(images(), num_samples=3)
-    monitor.set_model(model)
+    monitor.set_model(spoiled)
     monitor.on_epoch_end(4, {})
     printed = capsys.readouterr().out
     assert printed.startswith("Epoch 5: not invertible in float32: ")
