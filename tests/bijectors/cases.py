@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import prod
 
 import keras
@@ -243,20 +243,32 @@ CASES: dict[str, Case] = {
     "glow-classes_shuffle": Case(
         partial(glow, num_classes=3, permutation="shuffle", num_steps=1), (4, 4, 1), 3
     ),
-    "glow-bounded": Case(partial(glow, scale="bounded"), (4, 4, 1)),
+    "glow-bounded": Case(partial(glow, scale="bounded", num_steps=1), (4, 4, 1)),
     "glow-classes_alone": Case(
-        partial(glow, num_classes=3, learn_top_prior=False, hidden_channels=8),
+        partial(
+            glow,
+            num_classes=3,
+            learn_top_prior=False,
+            hidden_channels=8,
+            num_steps=1,
+        ),
         (4, 4, 1),
         3,
     ),
     "glow-network_fn": Case(keras_glow, (4, 4, 1)),
     "glow-reversible": Case(
-        partial(glow, memory="reversible", num_classes=3, permutation="shuffle"),
+        partial(
+            glow,
+            memory="reversible",
+            num_classes=3,
+            permutation="shuffle",
+            num_steps=1,
+        ),
         (4, 4, 1),
         3,
     ),
     "glow-network_fn_reversible": Case(
-        partial(keras_glow, memory="reversible"), (4, 4, 1)
+        partial(keras_glow, memory="reversible", num_steps=1), (4, 4, 1)
     ),
     "affine_coupling-vector": on_context(
         (3,), partial(coupling, GlowAffineCoupling, 4), (2, 3, 4)
@@ -282,3 +294,9 @@ CASES: dict[str, Case] = {
         (2,), partial(keras_glow, memory="reversible", num_steps=1), (4, 4, 1)
     ),
 }
+
+
+@cache
+def built(name: str, dtype: tf.DType = tf.float64) -> tfb.Bijector:
+    """The perturbed bijector of a case; no test changes it."""
+    return make_perturbed(CASES[name], dtype)
