@@ -17,6 +17,8 @@ from openai_glow import Config, make_variables, write_checkpoint
 
 CONFIG = Config(channels=1, n_y=10, classifier=True, n_bits_x=4, seed=7)
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -2,11 +2,9 @@
 
 import sys
 from argparse import Namespace
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -43,15 +41,13 @@ def make_run(folder: Path, **arguments: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Two runs, whose models are loaded, and so traced, once for all tests."""
+def folders(tmp_path_factory, models_loaded_once):
+    """Two runs."""
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.models, "load_model", cache(keras.models.load_model))
-        yield {
-            "run": make_run(folder / "run"),
-            "conditional": make_run(folder / "conditional", num_classes=10),
-        }
+    return {
+        "run": make_run(folder / "run"),
+        "conditional": make_run(folder / "conditional", num_classes=10),
+    }
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ PATHS = ["model.keras", "history.csv", "logs", "state.npz"]
 
 def tiny_model():
     return GlowModel(
-        [8, 8, 1], num_bits=4, num_levels=2, num_steps=1, hidden_channels=8, seed=0
+        [8, 8, 1], num_bits=4, num_levels=1, num_steps=1, hidden_channels=4, seed=0
     )
 
 
