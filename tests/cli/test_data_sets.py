@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import urllib.request
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from tfp_glow.cli import main
 
 TINY = ["--num-levels=1", "--num-steps=1", "--hidden-channels=4", "--epochs=1"]
 SIZE = ["--image-size=8", "--batch-size=4"]
+
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
 
 
 def save_pictures(folder, names, size=(20, 12), mode="RGB"):
@@ -146,7 +149,9 @@ def test_folder_that_is_empty(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_grey_and_coloured_and_corrupt_pictures_train(tmp_path, capsys):
+def test_mixed_pictures_train_and_are_measured_from_anywhere(
+    tmp_path, monkeypatch, capsys
+):
     folder = tmp_path / "mixed"
     save_pictures(folder, [f"grey{i}.png" for i in range(10)], mode="L")
     save_pictures(folder, [f"colour{i}.jpg" for i in range(10)], size=(9, 30))
@@ -154,10 +159,21 @@ def test_grey_and_coloured_and_corrupt_pictures_train(tmp_path, capsys):
     for i in (1, 2):  # some cut short, in whichever split
         cut = folder / f"colour{i}.jpg"
         cut.write_bytes(cut.read_bytes()[:-200])
-    train = ["train", f"--dataset=folder:{folder}", f"--output={tmp_path / 'run'}"]
-    assert main([*train, *TINY, *SIZE]) == 0
-    config = read_config(tmp_path)
-    assert config["model"]["event_shape"] == [8, 8, 3]
+    # One of the training pictures too: there is still an epoch of batches.
+    source = data.folder.FolderDataset(folder, image_size=8)
+    cut = next(f for f in source._splits["train"] if f.name.startswith("grey"))
+    cut.write_bytes(cut.read_bytes()[:-200])
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "--dataset=folder:mixed", "--output=run", *TINY, *SIZE]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Your input ran out of data")
+        assert main([*train, "--epochs=2"]) == 0
+    assert read_config(tmp_path)["model"]["event_shape"] == [8, 8, 3]
+    monkeypatch.chdir("/")
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "over 2 test images of folder:" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "resized to 8x8" in metrics["note"]
 
 
 def test_conditional_without_classes(tmp_path, capsys):
