@@ -73,6 +73,20 @@ def test_clothes_become_brighter_and_wider(loaded):
         assert less < more
 
 
+def test_what_is_far_from_clothes_comes_back(loaded):
+    found = loaded["fashion"]
+    dark = np.indices([32, 32]).sum(axis=0) % 2 == 0
+    far = {
+        "white": np.full([1, 32, 32, 1], 255, np.uint8),
+        "checkerboard": np.where(dark, 0, 255).astype(np.uint8)[None, ..., None],
+        "noise": np.random.default_rng(0).integers(0, 256, [8, 32, 32, 1], np.uint8),
+        "negatives": 255 - found.images,
+    }
+    for name, images in far.items():
+        decoded = found.model.decode(found.model.encode(images))
+        np.testing.assert_array_equal(decoded, images, err_msg=name)
+
+
 def test_damaged_files_are_refused(tmp_path, monkeypatch):
     shutil.copytree(Path(pretrained.__file__).parent, tmp_path / "pretrained")
     monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "pretrained" / "x.py"))

@@ -71,9 +71,9 @@ class Publishing:
 
         Args:
             directory: Folder to write into.
-            dtype: `"float16"` rounds the weights to that and halves the file; the
-                model that is loaded computes as this one does. The model's own when
-                not given.
+            dtype: `"float16"` rounds the weights of coupling networks to that, which
+                halves the file and costs next to no likelihood; the model that is
+                loaded computes as this one does. The model's own when not given.
 
         Raises:
             FileExistsError: If it holds such a file already.

@@ -69,7 +69,8 @@ def write_weights(model: "GlowModel", file: Path, dtype: str | None = None) -> N
     Args:
         model: The model.
         file: Its name.
-        dtype: `"float16"`, to which weights are rounded; the model's when not given.
+        dtype: `"float16"`, to which coupling networks are rounded; the model's when not
+            given.
 
     Raises:
         ValueError: If another type is asked for, or a weight is too large for it.
@@ -77,7 +78,10 @@ def write_weights(model: "GlowModel", file: Path, dtype: str | None = None) -> N
     tensors = {name: np.asarray(v) for name, v in named_variables(model).items()}
     if dtype is not None:
         check_choice("dtype", dtype, [_HALF])
-        tensors = {name: _rounded(name, tensor) for name, tensor in tensors.items()}
+        tensors = {
+            name: _rounded(name, tensor) if _is_of_network(name) else tensor
+            for name, tensor in tensors.items()
+        }
     metadata = {"library": "tfp_glow", "config": json.dumps(model.get_config())}
     with replacing(file) as partial:
         # Not `save_file`, whose files only their owner can read.
@@ -135,6 +139,14 @@ def assign_weights(model: "GlowModel", tensors: Mapping[str, np.ndarray]) -> Non
         )
     for name, variable in variables.items():
         variable.assign(tensors[name])
+
+
+def _is_of_network(name: str) -> bool:
+    """Whether a coupling network's, ours or a user's: nearly all numbers of a model.
+
+    The flow's own parameters are few, and rounding them costs likelihood.
+    """
+    return not {"network", "networks"}.isdisjoint(name.split("/"))
 
 
 def _rounded(name: str, tensor: np.ndarray) -> np.ndarray:
