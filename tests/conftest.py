@@ -1,5 +1,8 @@
-"""In which order the tests run."""
+"""In which order the tests run, and what those of several folders share."""
 
+from functools import cache
+
+import keras
 import pytest
 
 SLOW = [
@@ -15,3 +18,11 @@ SLOW = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests come first: short ones at the end leave no core without work."""
     items.sort(key=lambda item: item.path.name not in SLOW)
+
+
+@pytest.fixture(scope="module")
+def models_loaded_once():
+    """The model of a run is loaded, and so traced, once for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.models, "load_model", cache(keras.models.load_model))
+        yield
