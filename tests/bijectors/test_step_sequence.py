@@ -64,11 +64,12 @@ def image_or_latent(direction):
 
 @cache
 def of_stored_level(direction, coupling, permutation):
-    """Value and gradients that rebuilding must not change."""
+    """Value and gradients that neither rebuilding nor a graph must change."""
     stored = make_level(
         "stored", unroll=True, coupling=coupling, permutation=permutation
     )
-    return value_and_gradients(stored, direction, image_or_latent(direction))
+    x = image_or_latent(direction)
+    return value_and_gradients(stored, direction, x, compiled=False)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -76,26 +77,43 @@ def of_stored_level(direction, coupling, permutation):
     ("coupling", "permutation"),
     [*product(COUPLINGS, PERMUTATIONS), ("logistic_mixture", "invertible_conv")],
 )
-@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "looped"])
-@pytest.mark.parametrize("compiled", [True, False], ids=["graph", "eager"])
-def test_reversible_gradients_are_the_stored_ones(
-    direction, coupling, permutation, unroll, compiled
-):
+def test_reversible_gradients_are_the_stored_ones(direction, coupling, permutation):
     kwargs = {"coupling": coupling, "permutation": permutation}
-    reversible = make_level("reversible", unroll=unroll, **kwargs)
+    reversible = make_level("reversible", unroll=False, **kwargs)
     x = image_or_latent(direction)
-    actual = value_and_gradients(reversible, direction, x, compiled=compiled)
+    actual = value_and_gradients(reversible, direction, x, compiled=False)
     assert_same(of_stored_level(direction, **kwargs), actual, 1e-9)
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("memory", ["stored", "reversible"])
-def test_a_loop_is_the_steps_one_after_another(direction, memory):
+# In a graph each coupling and each permutation in both directions: what a step does
+# with one does not depend on the other.
+@pytest.mark.parametrize(
+    ("memory", "direction", "coupling", "permutation"),
+    [
+        ("stored", "inverse", "affine", "invertible_conv"),
+        ("stored", "forward", "affine", "invertible_conv"),
+        ("reversible", "inverse", "affine", "invertible_conv"),
+        ("reversible", "inverse", "additive", "shuffle"),
+        ("reversible", "inverse", "logistic_mixture", "reverse"),
+        ("reversible", "forward", "affine", "shuffle"),
+        ("reversible", "forward", "additive", "reverse"),
+        ("reversible", "forward", "logistic_mixture", "invertible_conv"),
+    ],
+)
+def test_a_loop_is_the_steps_one_after_another(
+    memory, direction, coupling, permutation
+):
     """Its graph is that of one step: gradients of stacked parameters included."""
-    unrolled, looped = (make_level(memory, unroll=unroll) for unroll in (True, False))
+    kwargs = {"coupling": coupling, "permutation": permutation}
     x = image_or_latent(direction)
-    expected = value_and_gradients(unrolled, direction, x)
-    assert_same(expected, value_and_gradients(looped, direction, x), 1e-12)
+    unrolled, looped = (
+        value_and_gradients(make_level(memory, unroll=unroll, **kwargs), direction, x)
+        for unroll in (True, False)
+    )
+    assert_same(unrolled, looped, 1e-12)
+    expected = of_stored_level(direction, **kwargs)
+    assert_same(expected, unrolled, 1e-9)
+    assert_same(expected, looped, 1e-9)
 
 
 def test_leading_dimensions_and_unknown_sizes():
@@ -152,22 +170,27 @@ def frozen_network(_, channels_out):
     [lambda _, out: sequential(out, tf.float64, 0), shared_network, frozen_network],
     ids=["keras", "shared", "frozen"],
 )
-@pytest.mark.parametrize("compiled", [True, False], ids=["graph", "eager"])
-def test_gradients_of_a_user_s_networks(network_fn, compiled):
+def test_gradients_of_a_user_s_networks(network_fn):
     x = CASES["level"].x(3)
-    results = []
-    for memory in ("stored", "reversible"):
-        level = make_level(memory, unroll=None, network_fn=network_fn)
+    stored, reversible = (
+        make_level(memory, unroll=None, network_fn=network_fn)
+        for memory in ("stored", "reversible")
+    )
+    for level in (stored, reversible):
         for variable, k in zip(level.variables, range(1000), strict=False):
             if variable.dtype == tf.float64 and variable.trainable:
                 variable.assign(tf.zeros_like(variable) + 0.01 * (k % 7 + 1))
-        results.append(value_and_gradients(level, "inverse", x, compiled=compiled))
-    assert_same(*results, 1e-9)
+    expected = value_and_gradients(stored, "inverse", x, compiled=False)
+    for compiled in (True, False):
+        actual = value_and_gradients(reversible, "inverse", x, compiled=compiled)
+        assert_same(expected, actual, 1e-9)
 
 
 def test_second_derivatives_are_refused_where_nothing_is_stored():
     def second(memory):
-        level = make_level(memory, unroll=False)
+        level = make_level(
+            memory, unroll=False, coupling="additive", permutation="reverse"
+        )
         x = CASES["level"].x(3)
 
         @tf.function
@@ -201,8 +224,10 @@ def test_nested_tapes_of_first_derivatives():
     np.testing.assert_allclose(outer.gradient(value, x), expected)
 
 
-@pytest.mark.parametrize("memory", ["stored", "reversible"])
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+# Rounding matters most where activations are rebuilt.
+@pytest.mark.parametrize(
+    ("memory", "dtype"), [("stored", tf.float64), ("reversible", tf.float32)]
+)
 def test_xla_equals_eager(memory, dtype):
     level = make_level(memory, unroll=False, dtype=dtype)
     x = CASES["level"].x(3, dtype=dtype)
@@ -254,7 +279,7 @@ def test_graph_and_variables_do_not_grow_with_steps(memory):
         nodes = sum(len(f.node_def) for f in graph.library.function) + len(graph.node)
         return nodes, len(optimizer.variables)
 
-    assert count(10) == count(20)
+    assert count(2) == count(5)
 
 
 def handed_to_the_backward_pass(memory, num_steps, *, unroll):
@@ -285,9 +310,9 @@ def stored_activations(memory, num_steps):
 
 
 def test_reversible_keeps_no_activations_of_its_steps():
-    few, many = (stored_activations("reversible", k) for k in (2, 6))
+    few, many = (stored_activations("reversible", k) for k in (1, 3))
     assert few == many
-    assert stored_activations("stored", 6) > 2.5 * stored_activations("stored", 2)
+    assert stored_activations("stored", 3) > 2.5 * stored_activations("stored", 1)
 
 
 def test_reversible_keeps_no_lists_of_activations_of_a_loop():
@@ -377,8 +402,9 @@ def test_a_network_with_dropout_that_keras_does_not_apply_is_a_function():
 
 @pytest.mark.parametrize("memory", ["stored", "reversible"])
 def test_bfloat16_networks_leave_the_rest_in_float32(memory):
-    precise = glow(tf.float32, 0, memory=memory, num_steps=6)
-    mixed = glow(tf.float32, 0, memory=memory, num_steps=6, network_dtype=tf.bfloat16)
+    arguments = {"memory": memory, "num_levels": 1, "num_steps": 6}
+    precise = glow(tf.float32, 0, **arguments)
+    mixed = glow(tf.float32, 0, network_dtype=tf.bfloat16, **arguments)
     for bijector in (precise, mixed):
         perturb(bijector)
         assert {v.dtype for v in bijector.trainable_variables} == {tf.float32}
@@ -409,6 +435,8 @@ def test_a_model_around_it_that_trains_does_not_change_its_networks(layer):
                 tf.float32,
                 0,
                 memory=memory,
+                num_levels=1,
+                num_steps=1,
                 network_fn=lambda _, out: keras.Sequential(
                     [
                         keras.layers.Conv2D(8, 3, padding="same"),
