@@ -243,10 +243,10 @@ CASES: dict[str, Case] = {
     "glow-classes_shuffle": Case(
         partial(glow, num_classes=3, permutation="shuffle", num_steps=1), (4, 4, 1), 3
     ),
-    "glow-bounded": Case(partial(glow, scale="bounded", num_steps=1), (4, 4, 1)),
-    "glow-classes_alone": Case(
+    "glow-bounded_classes_alone": Case(
         partial(
             glow,
+            scale="bounded",
             num_classes=3,
             learn_top_prior=False,
             hidden_channels=8,
@@ -256,20 +256,6 @@ CASES: dict[str, Case] = {
         3,
     ),
     "glow-network_fn": Case(keras_glow, (4, 4, 1)),
-    "glow-reversible": Case(
-        partial(
-            glow,
-            memory="reversible",
-            num_classes=3,
-            permutation="shuffle",
-            num_steps=1,
-        ),
-        (4, 4, 1),
-        3,
-    ),
-    "glow-network_fn_reversible": Case(
-        partial(keras_glow, memory="reversible", num_steps=1), (4, 4, 1)
-    ),
     "affine_coupling-vector": on_context(
         (3,), partial(coupling, GlowAffineCoupling, 4), (2, 3, 4)
     ),
@@ -286,7 +272,13 @@ CASES: dict[str, Case] = {
     ),
     "glow-image_classes_reversible": on_context(
         (4, 4, 1),
-        partial(glow, num_classes=3, memory="reversible", num_steps=1),
+        partial(
+            glow,
+            num_classes=3,
+            permutation="shuffle",
+            memory="reversible",
+            num_steps=1,
+        ),
         (4, 4, 1),
         3,
     ),

@@ -13,13 +13,13 @@ from tfp_glow.bijectors.step_sequence import StepSequence
 
 
 def small(**arguments):
-    defaults = {"num_levels": 1, "num_steps": 2, "hidden_channels": 8, "seed": 0}
+    defaults = {"num_levels": 1, "num_steps": 1, "hidden_channels": 8, "seed": 0}
     return tfg.Glow([4, 4, 1], **defaults | arguments)
 
 
 PER_IMAGE = memory.stored_bytes_per_image(
     [(2, 2, 4)],
-    num_steps=2,
+    num_steps=1,
     hidden_channels=8,
     dtype=tf.float32,
     network_dtype=tf.float32,
@@ -118,7 +118,7 @@ def test_fit_chooses_for_its_batches_and_trains_so(device, monkeypatch):
 
         monkeypatch.setattr(StepSequence, name, run)
     model = tfg.GlowModel(
-        [4, 4, 1], num_levels=1, num_steps=2, hidden_channels=8, seed=0
+        [4, 4, 1], num_levels=1, num_steps=1, hidden_channels=8, seed=0
     )
     images = tf.zeros([22, 4, 4, 1], tf.uint8)
     model.evaluate(images, verbose=0)  # what it traces is not what trains
