@@ -3,9 +3,10 @@
     python benchmarks/make_pretrained.py digits
     python benchmarks/make_pretrained.py fashion --data-dir DIR
 
-An hour of 2 cores at most. `tfp_glow/pretrained/NAME` is written anew. The training is
-`tfp-glow train` with the options below; `--run` takes one that is there. What is packed
-are the weights rounded to float16, and the figures are of these.
+Two hours of CPU time at most. `tfp_glow/pretrained/NAME` is written anew. The training
+is `tfp-glow train` with the options below; `--run` takes one that is there. What is
+packed are the weights, those of networks rounded to float16, and the figures are of
+these.
 """
 
 import argparse

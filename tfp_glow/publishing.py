@@ -71,9 +71,10 @@ class Publishing:
 
         Args:
             directory: Folder to write into.
-            dtype: `"float16"` rounds the weights of coupling networks to that, which
-                halves the file and costs next to no likelihood; the model that is
-                loaded computes as this one does. The model's own when not given.
+            dtype: `"float16"` rounds the weights of coupling networks to that, nearly
+                all there are in a wide model, and so nearly halves the file; the model
+                that is loaded computes as this one does. The model's own when not
+                given.
 
         Raises:
             FileExistsError: If it holds such a file already.
