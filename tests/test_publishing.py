@@ -189,6 +189,11 @@ def test_networks_of_a_user_come_back(tmp_path):
         variable.assign(variable + 0.1)
     model.save_pretrained(tmp_path)
     check_same(model, tfg.GlowModel.from_pretrained(tmp_path))
+    model.save_pretrained(tmp_path / "half", dtype="float16")
+    tensors = load_file(tmp_path / "half" / "model.safetensors")
+    half = {name for name, tensor in tensors.items() if tensor.dtype == np.float16}
+    assert half == {name for name in tensors if "/networks/" in name}
+    assert half
 
 
 def test_names_say_where_a_variable_is(model):

@@ -111,9 +111,7 @@ def test_a_loop_is_the_steps_one_after_another(
         for unroll in (True, False)
     )
     assert_same(unrolled, looped, 1e-12)
-    expected = of_stored_level(direction, **kwargs)
-    assert_same(expected, unrolled, 1e-9)
-    assert_same(expected, looped, 1e-9)
+    assert_same(of_stored_level(direction, **kwargs), unrolled, 1e-9)
 
 
 def test_leading_dimensions_and_unknown_sizes():

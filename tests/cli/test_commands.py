@@ -371,7 +371,7 @@ def test_overwrite_that_diverges_brings_the_old_run_back(run, capsys):
     (run / "notes.txt").write_text("mine")
     before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
     train = ["train", "--dataset=digits", f"--output={run}", *TINY, "--overwrite"]
-    small = ["--num-levels=1", "--no-guard"]
+    small = ["--num-levels=1"]
     assert main([*train, *small, "--learning-rate=1e30"]) == 1
     assert "diverged" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before

@@ -130,8 +130,8 @@ def test_two_devices_train_as_one(alone, tmp_path):
 def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(alone, tmp_path):
     whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
     # Each saves when its own clock says so: nobody waits for the others then.
-    options = [*OPTIONS, "--output", whole, "--save-minutes", "0.0001"]
-    ended = end(start(*options, workers=2, command=("-c", WORKER)))
+    options = [*OPTIONS, "--save-minutes", "0.0001", "--output"]
+    ended = end(start(*options, whole, workers=2, command=("-c", WORKER)))
     assert [status for status, *_ in ended] == [0, 0], ended
     np.testing.assert_allclose(losses(tmp_path / "whole"), losses(alone), atol=1e-4)
     # Also where workers see other images first they have the same weights.
@@ -139,7 +139,7 @@ def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(alone, tmp_pat
     assert len(one) > 10
     assert one == other
 
-    chief, worker = start(*OPTIONS, "--output", broken, workers=2)
+    chief, worker = start(*options, broken, workers=2)
     while not chief.stdout.readline().startswith("Epoch 1/3"):
         assert chief.poll() is None
     worker.kill()
