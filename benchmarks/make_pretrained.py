@@ -28,15 +28,13 @@ from tfp_glow.model_card import model_card
 from tfp_glow.plots import image_grid
 from tfp_glow.publishing import CARD, CONFIG, WEIGHTS
 
+# Bounded: or what is far from the training images does not come back exactly.
+RECIPE = ("--dequantization", "variational", "--scale", "bounded")
 TRAINING = {
-    "digits": [
-        *("--dataset", "digits", "--preset", "digits", "--epochs", "80"),
-        *("--dequantization", "variational"),
-    ],
-    # Bounded: or it gives back black what is far from clothes.
+    "digits": ["--dataset", "digits", "--preset", "digits", "--epochs", "80", *RECIPE],
     "fashion": [
         *("--dataset", "fashion_mnist", "--preset", "fashion", "--epochs", "8"),
-        *("--dequantization", "variational", "--scale", "bounded"),
+        *RECIPE,
     ],
 }
 NUM_EXAMPLES = 64

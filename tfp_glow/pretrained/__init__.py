@@ -1,8 +1,8 @@
 """Small trained models that come with the package, to play with at once.
 
-Each folder holds the weights, rounded to float16 (of the clothes only those of coupling
-networks are), what `benchmarks/make_pretrained.py` made of them (directions of
-attributes, held-out images), their checksums, figures and a model card.
+Each folder holds the weights, those of coupling networks rounded to float16, what
+`benchmarks/make_pretrained.py` made of them (directions of attributes, held-out
+images), their checksums, figures and a model card.
 
     >>> digits = pretrained.load("digits")
     >>> digits.model.sample(4, temperature=0.7, seed=0).shape
