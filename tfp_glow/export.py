@@ -64,7 +64,9 @@ def export_saved_model(
     """
     if precision is not None:
         check_choice("precision", precision, EXPORT_PRECISIONS)
-        model = model.with_dtype(EXPORT_PRECISIONS[precision])
+        policy = EXPORT_PRECISIONS[precision]
+        if policy != model.dtype_policy.name:
+            model = model.with_dtype(policy)
     distribution, dequantizer = model.distribution, model.dequantizer
     if merge:
         distribution = glow_distribution(model.glow.merged())
@@ -101,6 +103,8 @@ def _served_functions(
     event_shape, dtype = tuple(glow.event_shape), glow.dtype
     num_dims = prod(event_shape)
 
+    # Traced and stored once for the two signatures that share it, as `decoded` is.
+    @tf.function(autograph=False)
     def density(images: tf.Tensor, condition: dict[str, tf.Tensor]) -> tf.Tensor:
         if dequantizer is not None:
             x, log_q = dequantizer(images, normals=noise)
@@ -120,9 +124,12 @@ def _served_functions(
         x = bin_centers(images, num_bits, dtype=dtype)
         return {"latents": tf.cast(glow.inverse(x, **condition), tf.float32)}
 
+    @tf.function(autograph=False)
+    def decoded(latents: tf.Tensor, condition: dict[str, tf.Tensor]) -> tf.Tensor:
+        return quantize(glow.forward(tf.cast(latents, dtype), **condition), num_bits)
+
     def decode(latents: tf.Tensor, **condition: tf.Tensor) -> dict:
-        x = glow.forward(tf.cast(latents, dtype), **condition)
-        return {"images": quantize(x, num_bits)}
+        return {"images": decoded(latents, condition)}
 
     def sample(seed: tf.Tensor, temperature: tf.Tensor, **condition: tf.Tensor) -> dict:
         # A row's normals come from its own seed, whatever rows are beside it.

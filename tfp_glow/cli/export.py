@@ -1,11 +1,14 @@
 """`tfp-glow export`: a run as a version of a served model."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfp_glow._files import add_version
 from tfp_glow.cli.inference import draw
@@ -69,11 +72,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     directory = add_version(arguments.directory / name, write)
     # What a server will see, and not what was meant to be written.
-    signatures = tf.saved_model.load(str(directory)).signatures
+    file = directory / "saved_model.pb"
+    (graph,) = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs
     rows = [("Signature", "Inputs", "Outputs")]
-    for signature, function in sorted(signatures.items()):
-        _, inputs = function.structured_input_signature
-        rows.append((signature, _specs(inputs), _specs(function.structured_outputs)))
+    for signature, tensors in sorted(graph.signature_def.items()):
+        if tensors.inputs:  # or it is TensorFlow's own, for initialisation
+            rows.append((signature, _specs(tensors.inputs), _specs(tensors.outputs)))
     labels = "" if trained.model.glow.num_classes is None else ", labels=tf.range(4)"
     print(
         f"{table(rows)}\n\n"
@@ -120,8 +124,10 @@ def _draw_samples(trained: Run, file: Path) -> None:
     image_grid(images).savefig(file)
 
 
-def _specs(specs: dict[str, tf.TensorSpec]) -> str:
+def _specs(tensors: Mapping[str, Any]) -> str:
+    """Names, types and shapes of protobuf's `TensorInfo`."""
     return ", ".join(
-        f"{name} {spec.dtype.name} [{', '.join(str(n or 'B') for n in spec.shape)}]"
-        for name, spec in sorted(specs.items())
+        f"{name} {tf.dtypes.as_dtype(tensor.dtype).name} "
+        f"[{', '.join(str(n or 'B') for n in tf.TensorShape(tensor.tensor_shape))}]"
+        for name, tensor in sorted(tensors.items())
     )
