@@ -87,6 +87,12 @@ def test_training_curves_mark_the_best_epoch():
     np.testing.assert_array_equal(best, [[2, 4.5]])
 
 
+def test_training_curves_without_validation():
+    axes = training_curves({"bits_per_dim": [5.0, 4.0]}).axes[0]
+    (train,) = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_array_equal(train, [[1, 5.0], [2, 4.0]])
+
+
 def test_image_strips_show_rows_of_images_with_captions(images):
     figure = image_strips({"up": images[:3], "down": images[2::-1]}, ["a", "b", "c"])
     up, down = figure.axes
@@ -114,7 +120,7 @@ def test_reconstructions_show_what_differs(images):
     decoded = images.copy()
     decoded[1, 2, 3] = [15, 190, 50]
     expected = np.zeros(images.shape)
-    expected[1, 2, 3] = [5, 10, 0]
+    expected[1, 2, 3] = [125, 250, 0]  # 25 times the difference, which can be seen
     figure = reconstructions(images, decoded)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["Images", "Decoded", "Differences, up to 10"]

@@ -96,8 +96,8 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """Bits/dim of training and validation, and where validation was best.
 
     Args:
-        history: `bits_per_dim` and `val_bits_per_dim` of each epoch, as Keras's
-            `History.history` has them.
+        history: `bits_per_dim` of each epoch, and `val_bits_per_dim` if there was
+            validation, as Keras's `History.history` has them.
 
     Returns:
         The figure.
@@ -111,20 +111,21 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """
     figure = Figure(figsize=(7, 4.5), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="bits/dim")
-    train, validation = history["bits_per_dim"], history["val_bits_per_dim"]
+    train, validation = history["bits_per_dim"], history.get("val_bits_per_dim")
     epochs = np.arange(1, len(train) + 1)
     # A single epoch would be no line.
     axes.plot(epochs, train, ".-", label="train")
-    axes.plot(epochs, validation, ".-", label="validation, averaged weights")
-    best = int(np.nanargmin(validation))
-    axes.plot(
-        best + 1,
-        validation[best],
-        "o",
-        color="black",
-        fillstyle="none",
-        label=f"best, epoch {best + 1}: {validation[best]:.3f}",
-    )
+    if validation is not None:
+        axes.plot(epochs, validation, ".-", label="validation, averaged weights")
+        best = int(np.nanargmin(validation))
+        axes.plot(
+            best + 1,
+            validation[best],
+            "o",
+            color="black",
+            fillstyle="none",
+            label=f"best, epoch {best + 1}: {validation[best]:.3f}",
+        )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -177,6 +178,8 @@ def image_strips(
 def reconstructions(images: np.ndarray, decoded: np.ndarray) -> Figure:
     """Images, what comes back of their latents, and the difference.
 
+    The largest difference is shown white, or nearly so.
+
     Args:
         images: `uint8` `[N, H, W, C]`.
         decoded: What `model.decode(model.encode(images))` returned. With fewer than 8
@@ -201,11 +204,12 @@ def reconstructions(images: np.ndarray, decoded: np.ndarray) -> Figure:
             f"{images.shape} and {decoded.shape}."
         )
     differences = np.abs(images.astype(int) - decoded).astype(np.uint8)
+    largest = differences.max(initial=0)
     return image_strips(
         {
             "Images": images,
             "Decoded": decoded,
-            f"Differences, up to {differences.max(initial=0)}": differences,
+            f"Differences, up to {largest}": differences * (255 // max(1, largest)),
         }
     )
 

@@ -154,7 +154,7 @@ PRESETS: dict[str, Preset] = {
         flips=True,
     ),
     "fashion": Preset(
-        "Fashion-MNIST, in an hour on a CPU",
+        "Fashion-MNIST, in an hour or two on a CPU",
         {"num_levels": 3, "num_steps": 8, "hidden_channels": 96},
         "fashion_mnist",
         (32, 32, 1),

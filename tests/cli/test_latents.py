@@ -21,7 +21,7 @@ from tfp_glow.latents import (
     interpolate,
     manipulate,
 )
-from tfp_glow.plots import image_strips
+from tfp_glow.plots import image_strips, tile
 
 ENLARGED = 32  # 8 pixels to 256
 
@@ -292,9 +292,10 @@ def listed(digits, tmp_path):
     return table
 
 
-def test_attributes_of_a_table(run, digits, listed, capsys):
+def test_attributes_of_a_table(run, digits, listed):
     images, labels = digits
-    assert main(["attributes", str(run), f"--csv={listed}"]) == 0
+    command = ["attributes", str(run), f"--csv={listed}", "--gif", "--mp4"]
+    assert main(command) == 0
     found = AttributeDirections.load(run / "attributes.npz")
     assert found.names == ("round", "even")
     has = np.stack([np.isin(labels, [0, 6, 8, 9]), labels % 2 == 0], axis=1)
@@ -302,16 +303,39 @@ def test_attributes_of_a_table(run, digits, listed, capsys):
     np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-5)
     np.testing.assert_array_equal(found.num_positives, has.sum(axis=0))
 
+    model, alphas = load_run(run).model, np.linspace(-1, 1, 9)
+    rows = [manipulate(model, images[0], v, alphas).numpy() for v in found.vectors]
+    frames = [tile(np.stack(column), 2)[..., 0] for column in zip(*rows, strict=True)]
+    expected = [*frames, *frames[-2:0:-1]]
+    with Image.open(run / "attributes.gif") as gif:
+        shown = [np.asarray(f.convert("L")) for f in ImageSequence.Iterator(gif)]
+    scale = len(shown[0]) // len(frames[0])
+    assert scale * len(frames[0]) >= 256
+    np.testing.assert_array_equal([f[::scale, ::scale] for f in shown], expected)
+    av = pytest.importorskip("av")
+    with av.open(str(run / "attributes.mp4")) as film:
+        shown = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+    sides = [scale * size for size in expected[0].shape]
+    assert shown[0].shape == tuple(size + size % 2 for size in sides)
+    middles = np.stack(shown)[:, scale // 2 :: scale, scale // 2 :: scale]
+    height, width = expected[0].shape
+    np.testing.assert_allclose(
+        middles[:, :height, :width].astype(int), expected, atol=16
+    )
 
-def test_a_picture_of_a_table_that_is_missing_is_left_out(run, listed):
-    (listed.parent / "3.png").unlink()
+
+@pytest.mark.parametrize("missing", ["0.png", "3.png"])
+def test_a_picture_of_a_table_that_is_missing_is_left_out(run, listed, missing):
+    (listed.parent / missing).unlink()
     assert main(["attributes", str(run), f"--csv={listed}"]) == 0
     found = AttributeDirections.load(run / "attributes.npz")
     np.testing.assert_array_equal(found.num_positives + found.num_negatives, [9, 9])
 
 
-def test_tables_that_cannot_be(run, conditional, listed, capsys):
+def test_tables_that_cannot_be(run, conditional, listed, tmp_path, capsys):
     command = ["attributes", run, f"--csv={listed}"]
+    message = error(capsys, *command, f"--pictures={tmp_path / 'elsewhere'}")
+    assert f"There is no picture {tmp_path / 'elsewhere' / '0.png'}" in message
     with listed.open("a", encoding="utf-8") as file:
         file.write("4.png,1\n")
     assert "a picture and 2 numbers" in error(capsys, *command)

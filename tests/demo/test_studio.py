@@ -5,6 +5,7 @@ import pytest
 from studios import make_directions, make_model, make_studio
 
 from tfp_glow import latents
+from tfp_glow.demo.page import make_page
 from tfp_glow.demo.studio import Studio
 from tfp_glow.plots import tile
 
@@ -114,6 +115,22 @@ def test_measures_examples_by_few_where_they_are_large(monkeypatch):
 def test_shows_one_example_of_each_class(studio):
     assert studio.shown == [2, 1, 0]
     assert studio.describe(2) == "Example 3: 0"
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [([2, 2, 2], [0, 1, 2]), ([2], [0]), (None, [0])],
+    ids=["one class", "one picture", "one picture without class"],
+)
+def test_page_has_pictures_of_one_class_and_a_picture_alone(labels, shown):
+    count = len(labels or [0])
+    images = np.random.default_rng(0).integers(0, 256, [count, 8, 8, 1], np.uint8)
+    labels = labels and np.array(labels)
+    studio = Studio(make_model(), "tiny", images, labels=labels)
+    assert studio.shown == shown
+    parts = make_page(studio).blocks.values()
+    (text,) = (p.value for p in parts if getattr(p, "elem_id", "") == "change-examples")
+    assert text.count("<button") == len(shown)
 
 
 def test_refuses_what_the_page_has_no_place_for():

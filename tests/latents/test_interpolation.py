@@ -75,6 +75,20 @@ def test_blend_of_a_level_leaves_the_others(model, images, decoded, level, first
     np.testing.assert_array_equal(decoded.latents[:, outside], [z_a[outside]] * 2)
 
 
+@pytest.mark.parametrize(("level", "first", "last"), [(0, 0, 32), (-1, 48, 64)])
+def test_arc_of_a_level_is_that_of_its_part(model, images, decoded, level, first, last):
+    z_a, z_b = model.encode(images[:2]).numpy()
+    blend(model, *images[:2], [0.25, 0.5], method="spherical", levels=[level])
+    expected = np.stack([z_a, z_a])
+    a, b = z_a[first:last], z_b[first:last]
+    omega = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    for row, w in zip(expected, [0.25, 0.5], strict=True):
+        row[first:last] = (np.sin((1 - w) * omega) * a + np.sin(w * omega) * b) / (
+            np.sin(omega)
+        )
+    np.testing.assert_allclose(decoded.latents, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["linear", "spherical"])
 def test_interpolate_begins_and_ends_at_the_images(model, images, method):
     between = interpolate(model, *images[:2], 5, method=method)

@@ -108,7 +108,15 @@ def test_curve_of_four_scores():
     assert found.area == 0.75
 
 
+def test_an_infinite_score_is_above_all_others():
+    found = roc(np.array([1.0, 3.0]), np.array([2.0, np.inf]))
+    assert found.area == 0.75
+    assert roc(np.array([1.0, np.inf]), np.array([2.0, np.inf])).area == 0.625
+
+
 def test_what_cannot_be_is_told(noise):
+    with pytest.raises(ValueError, match="Received: 1 that are NaN, of 4"):
+        roc(np.array([1.0, np.nan]), np.ones(2))
     with pytest.raises(ValueError, match="Received: 2 inside, 0 outside"):
         roc(np.ones(2), np.ones(0))
     with pytest.raises(ValueError, match="Did you mean 'png'"):

@@ -35,7 +35,7 @@ def save_mp4(images: np.ndarray, file: Path) -> None:
     """Writes an MP4 file, H.264, as browsers and telephones play it.
 
     Args:
-        images: `uint8` `[N, H, W, C]`, `C` 1 or 3, `H` and `W` even.
+        images: `uint8` `[N, H, W, C]`, `C` 1 or 3.
         file: The file.
 
     Raises:
@@ -43,6 +43,9 @@ def save_mp4(images: np.ndarray, file: Path) -> None:
     """
     av = require_video()
     frames = _frames(images)
+    # Its chroma has half the resolution: sides must be even.
+    odd = [(0, size % 2) for size in frames.shape[1:3]]
+    frames = np.pad(frames, [(0, 0), *odd, (0, 0)], mode="edge")
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=_FRAMES_PER_SECOND)
         stream.height, stream.width = frames.shape[1:3]

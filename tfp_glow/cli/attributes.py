@@ -9,13 +9,12 @@ import numpy as np
 
 from tfp_glow import data
 from tfp_glow.cli.inference import find_dataset
-from tfp_glow.cli.output import output_files
 from tfp_glow.cli.picture_input import read_pictures
 from tfp_glow.cli.report import table
 from tfp_glow.cli.run_folder import Run, load_run
+from tfp_glow.cli.strip import strip_files, write_strips
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.latents import AttributeDirections, attribute_directions, manipulate
-from tfp_glow.plots import image_strips
 
 __all__ = ["run"]
 
@@ -35,10 +34,11 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileExistsError: If a file named by `--output` is there.
         FileNotFoundError: If there is no run, or its data set is gone.
+        ImportError: If `--mp4` is asked for and its library is missing.
         ValueError: If there are no labels or no such split, or a file is damaged.
     """
     trained = load_run(arguments.run_folder)
-    shown, file = output_files(arguments, trained.path / "attributes.png", [".npz"])
+    *shown, file = strip_files(arguments, trained.path / "attributes.png", [".npz"])
     if arguments.csv is None:
         names, batches = _of_dataset(trained, arguments)
     else:
@@ -51,9 +51,9 @@ def run(arguments: argparse.Namespace) -> None:
     (images, labels), *_ = kept
     label = None if trained.model.glow.num_classes is None else int(labels[0])
     rows = _rows(trained.model, images[0], label, directions)
-    image_strips(rows, [f"{alpha:g}" for alpha in _ALPHAS]).savefig(shown)
-    print(_report(directions))
-    print(f"\n{shown}\n{file}")
+    print(f"{_report(directions)}\n")
+    write_strips(shown, rows, _ALPHAS)
+    print(file)
 
 
 def _of_dataset(

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfp_glow.cli.picture_input import load_picture
 from tfp_glow.cli.run_folder import load_run
-from tfp_glow.cli.strip import strip_files, write_strip
+from tfp_glow.cli.strip import strip_files, write_strips
 from tfp_glow.latents import interpolate
 
 __all__ = ["run"]
@@ -41,4 +41,4 @@ def run(arguments: argparse.Namespace) -> None:
     )
     weights = np.linspace(0.0, 1.0, arguments.steps)
     title = f"{first.name} to {last.name}, {method}"
-    write_strip(files, title, images.numpy(), weights)
+    write_strips(files, {title: images.numpy()}, weights)

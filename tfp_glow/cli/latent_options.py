@@ -16,6 +16,7 @@ from tfp_glow.cli.options import (
 __all__ = ["add_attributes", "add_demo", "add_interpolate", "add_manipulate"]
 
 _PICTURE = "a file, or the number of a held-out image of the data set"
+_STRIP = "the PNG file of all images (default: in the run folder)"
 
 
 def add_interpolate(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def add_interpolate(parser: argparse.ArgumentParser) -> None:
     _add_levels(parser)
     _add_label(parser)
     add_held_out(parser)
-    _add_outputs(parser)
+    _add_outputs(parser, _STRIP)
 
 
 def add_attributes(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +64,7 @@ def add_attributes(parser: argparse.ArgumentParser) -> None:
         help="folder of the pictures of --csv (default: that of the table)",
     )
     add_limit(parser, "use the first N images only")
-    add_output(
+    _add_outputs(
         parser,
         "the PNG file; the .npz file of the directions lies beside it (default: "
         "attributes.png in the run folder, where `manipulate` looks for them)",
@@ -89,7 +90,7 @@ def add_manipulate(parser: argparse.ArgumentParser) -> None:
     _add_levels(parser)
     _add_label(parser)
     add_held_out(parser)
-    _add_outputs(parser)
+    _add_outputs(parser, _STRIP)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
@@ -156,8 +157,8 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    add_output(parser, "the PNG file of all images (default: in the run folder)")
+def _add_outputs(parser: argparse.ArgumentParser, description: str) -> None:
+    add_output(parser, description)
     parser.add_argument("--gif", action="store_true", help="write a GIF file beside it")
     parser.add_argument(
         "--mp4",

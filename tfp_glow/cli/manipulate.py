@@ -7,7 +7,7 @@ import numpy as np
 from tfp_glow._checks import check_choice
 from tfp_glow.cli.picture_input import load_picture
 from tfp_glow.cli.run_folder import load_run
-from tfp_glow.cli.strip import strip_files, write_strip
+from tfp_glow.cli.strip import strip_files, write_strips
 from tfp_glow.latents import AttributeDirections, manipulate
 
 __all__ = ["run"]
@@ -48,4 +48,4 @@ def run(arguments: argparse.Namespace) -> None:
         label=picture.label,
     )
     title = f"{picture.name}, {arguments.attribute}"
-    write_strip(files, title, images.numpy(), alphas)
+    write_strips(files, {title: images.numpy()}, alphas)

@@ -94,8 +94,8 @@ def read_pictures(
 ) -> tf.data.Dataset:
     """Pictures as a model's images: the square in the middle, resized.
 
-    Where the first has the size that images had before they were padded, they are
-    padded too. Those that cannot be read are left out, with a warning each.
+    Where the first that opens has the size that images had before they were padded,
+    they are padded too. Those that cannot be read are left out, with a warning each.
 
     Args:
         files: Their names.
@@ -106,10 +106,10 @@ def read_pictures(
         Dictionaries of `image`, `uint8` `[H, W, C]`, and the others.
 
     Raises:
-        FileNotFoundError: If the first is not there.
+        FileNotFoundError: If none is there.
         ValueError: If the model's images are no squares.
     """
-    shape = _shape_before_padding(files[0], event_shape)
+    shape = _shape_before_padding(files, event_shape)
     names = tf.data.Dataset.from_tensor_slices(
         {"file": list(map(str, files)), **others}
     )
@@ -119,21 +119,23 @@ def read_pictures(
 
 
 def _shape_before_padding(
-    file: Path, event_shape: tuple[int, int, int]
+    files: Sequence[Path], event_shape: tuple[int, int, int]
 ) -> tuple[int, int, int]:
     height, width, channels = event_shape
     if height != width:
         raise ValueError(
             f"The model's images are {height}x{width}, and pictures become squares. "
-            f"Name the number of an image of its data set. Received: {file}."
+            f"Name the number of an image of its data set. Received: {files[0]}."
         )
-    try:
-        with Image.open(file) as picture:
-            width, height = picture.size
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no picture {file}.") from None
-    except Exception:  # Pillow raises many kinds; the warning will say which.
-        return event_shape
-    shape = (height, width, channels)
-    is_padded = height == width and padded_shape(shape) == event_shape
-    return shape if is_padded else event_shape
+    if not any(file.exists() for file in files):
+        raise FileNotFoundError(f"There is no picture {files[0]}.")
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                width, height = picture.size
+        except Exception:  # Pillow raises many kinds; the warning will say which.
+            continue
+        shape = (height, width, channels)
+        is_padded = height == width and padded_shape(shape) == event_shape
+        return shape if is_padded else event_shape
+    return event_shape

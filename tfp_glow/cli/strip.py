@@ -1,24 +1,27 @@
 """Images that lead from one to another: a PNG strip, and an animation on request."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfp_glow.cli.animation import require_video, save_gif, save_mp4
 from tfp_glow.cli.output import output_files
-from tfp_glow.plots import image_strips
+from tfp_glow.plots import image_strips, tile
 
-__all__ = ["strip_files", "write_strip"]
+__all__ = ["strip_files", "write_strips"]
 
 
-def strip_files(arguments: argparse.Namespace, default: Path) -> list[Path]:
+def strip_files(
+    arguments: argparse.Namespace, default: Path, others: Iterable[str] = ()
+) -> list[Path]:
     """The files that were asked for, the PNG file first.
 
     Args:
         arguments: With `output`, `overwrite`, `gif` and `mp4`.
         default: The PNG file without `--output`.
+        others: What the names of other files of the command end in; they come last.
 
     Raises:
         FileExistsError: If one is there and may not be replaced.
@@ -26,27 +29,32 @@ def strip_files(arguments: argparse.Namespace, default: Path) -> list[Path]:
     """
     if arguments.mp4:
         require_video()
-    others = [".gif"] * arguments.gif + [".mp4"] * arguments.mp4
-    return output_files(arguments, default, others)
+    animations = [".gif"] * arguments.gif + [".mp4"] * arguments.mp4
+    return output_files(arguments, default, [*animations, *others])
 
 
-def write_strip(
-    files: Sequence[Path], title: str, images: np.ndarray, weights: Sequence[float]
+def write_strips(
+    files: Sequence[Path], rows: Mapping[str, np.ndarray], weights: Sequence[float]
 ) -> None:
     """Writes images to files, and prints the files' names.
 
     Args:
-        files: What `strip_files` returned.
-        title: What stands above the strip.
-        images: `uint8` `[N, H, W, C]`.
+        files: What `strip_files` returned, without the others.
+        rows: Images `uint8` `[N, H, W, C]`, by what stands above their strip. In an
+            animation several rows are a square, each image with those before and after
+            it in its place.
         weights: What stands below each.
     """
+    frames = next(iter(rows.values()))
+    if len(rows) > 1:
+        together = zip(*rows.values(), strict=True)
+        frames = np.stack([tile(np.stack(images), None) for images in together])
     for file in files:
         if file.suffix == ".gif":
-            save_gif(images, file)
+            save_gif(frames, file)
         elif file.suffix == ".mp4":
-            save_mp4(images, file)
+            save_mp4(frames, file)
         else:
             captions = [f"{weight:.3g}" for weight in weights]
-            image_strips({title: images}, captions).savefig(file)
+            image_strips(rows, captions).savefig(file)
         print(file)

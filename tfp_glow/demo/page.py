@@ -35,7 +35,7 @@ def make_page(studio: Studio) -> gr.Blocks:
             f"# {studio.name}\nA Glow model of {kind} pictures of {width} x {height} "
             "pixels. What you do here stays on this computer."
         )
-        first, *_, last = studio.shown
+        first, last = studio.shown[0], studio.shown[-1]
         chosen = gr.State((studio.examples[first], studio.label_of(first)))
         with gr.Tab("Change"):
             _change_tab(studio, chosen, first)

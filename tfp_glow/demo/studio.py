@@ -94,10 +94,13 @@ class Studio:
 
     @property
     def shown(self) -> list[int]:
-        """Numbers of the examples to choose from: one of each class, if they do."""
+        """Numbers of the examples to choose from: one of each class, if they do.
+
+        A class alone would leave one to choose.
+        """
         if self.labels is not None:
             _, first = np.unique(self.labels, return_index=True)
-            if len(first) <= _NUM_SHOWN:
+            if 1 < len(first) <= _NUM_SHOWN:
                 return first.tolist()
         return list(range(min(_NUM_SHOWN, len(self.examples))))
 

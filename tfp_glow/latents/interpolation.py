@@ -85,7 +85,8 @@ def blend(
         weights: How much of `b` there is in each blend, `[...]`, from 0 to 1.
         method: `"linear"` as in the paper, or `"spherical"`, see `slerp`.
         levels: Levels that are blended, 0 the finest and -1 the coarsest; all when not
-            given. The others are those of `a`.
+            given. The others are those of `a`, and `"spherical"` leaves them out of
+            account.
         labels: Where the model has classes, the labels of `a` and `b`, or one for both.
             A blend is decoded with that from which most of its last level comes.
         context: The same for a model with a context: `[2, ...]`, or one for both.
@@ -107,13 +108,15 @@ def blend(
     check_choice("method", method, _METHODS)
     weights = np.asarray(weights)
     flat = weights.reshape(-1)
-    mask = level_mask(model, levels)
+    is_blended = level_mask(model, levels).numpy() > 0
     condition = _of_images(model, labels, context, [0, 1])
     images = tf.stack([tf.convert_to_tensor(image) for image in (a, b)])
-    z_a, z_b = tf.unstack(model.encode(images, **condition))
-    z = tf.where(mask > 0, _METHODS[method](z_a, z_b, flat), z_a)  # [N, H W C]
+    z_a, z_b = model.encode(images, **condition).numpy()
+    z = np.tile(z_a, [len(flat), 1])  # [N, H W C]
+    # The arc is that between the parts that move.
+    z[:, is_blended] = _METHODS[method](z_a[is_blended], z_b[is_blended], flat)
     # The labels' prior is that of the last level.
-    nearest = (flat > 0.5) & bool(mask[-1] > 0)
+    nearest = (flat > 0.5) & is_blended[-1]
     condition = _of_images(model, labels, context, nearest.astype(int))
     images = model.decode(z, **condition)
     return tf.reshape(images, [*weights.shape, *model.event_shape])

@@ -166,7 +166,7 @@ def roc(inside: np.ndarray, outside: np.ndarray) -> Roc:
     """How well a score tells strange images from others.
 
     Args:
-        inside: Scores of images like those of the training, `[N]`.
+        inside: Scores of images like those of the training, `[N]`; also infinite.
         outside: Scores of strange ones, `[M]`, which should be higher.
 
     Returns:
@@ -187,5 +187,13 @@ def roc(inside: np.ndarray, outside: np.ndarray) -> Roc:
             f"{np.size(inside)} inside, {np.size(outside)} outside."
         )
     is_outside = np.repeat([0, 1], [np.size(inside), np.size(outside)])
-    false, true, _ = roc_curve(is_outside, np.concatenate([inside, outside]))
+    scores = np.concatenate([inside, outside])
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"Scores must be numbers. Received: {np.isnan(scores).sum()} that are NaN, "
+            f"of {len(scores)}."
+        )
+    # Their order is all that counts, and scikit-learn takes no infinite ones.
+    _, ranks = np.unique(scores, return_inverse=True)
+    false, true, _ = roc_curve(is_outside, ranks)
     return Roc(float(auc(false, true)), false, true)
