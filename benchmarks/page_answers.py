@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harness import FOLDER, machine, make_parser, publish, table
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 AIM_MILLISECONDS = 300
 EXAMPLE = "another example"
@@ -57,6 +57,22 @@ def demo(name: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
+
+
+def browser_path() -> str | None:
+    """Where the system's Chromium is."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def chromium(playwright: Playwright) -> Browser:
+    """Starts the system's browser."""
+    path = browser_path()
+    if path is None:
+        sys.exit("Needs Chromium (on Debian: apt-get install chromium).")
+    return playwright.chromium.launch(
+        executable_path=path,
+        args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    )
 
 
 def answers(
@@ -108,15 +124,9 @@ def measure(page: Page, count: int) -> dict[str, list[float]]:
 def main() -> None:
     """Opens the page, measures and prints a table."""
     arguments = make_parser(__doc__, rounds=None).parse_args()
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser_path is None:
-        sys.exit("Needs Chromium (on Debian: apt-get install chromium).")
     count = 5 if arguments.quick else 22
     with demo("digits") as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=browser_path,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        browser = chromium(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(20_000)
         page.goto(address)

@@ -52,6 +52,10 @@ def check_bijectors_in_tfp(names: dict) -> None:
     np.testing.assert_allclose(
         names["log_det"], np.linalg.slogdet(names["jacobian"])[1], rtol=1e-5
     )
+    assert len(names["alone"]) == 8
+    for error, log_prob, dense in names["alone"].values():
+        assert error < 1e-4
+        np.testing.assert_allclose(log_prob, dense, rtol=1e-4)
     nats = names["moons_nats"]
     assert nats["flow"] > nats["Gaussian"] + 0.2
     assert names["total"] == pytest.approx(1, abs=0.05)
