@@ -1,7 +1,7 @@
 """The README's pictures of the page are of the page as it is.
 
-Screenshots are compared for layout: squares of 40 pixels by their mean. A machine's fonts
-differ by less than a picture, a column or a slider somewhere else.
+Screenshots are compared for layout: squares of 40 pixels by their mean. Other fonts
+change them less than a picture or a column that is somewhere else.
 """
 
 from importlib import import_module
