@@ -1,9 +1,9 @@
 """Glow as TensorFlow Probability bijectors, trained with Keras 3."""
 
-from tfp_glow._start import needs_no_flow
+from tfp_glow._start import waits_for_flow
 from tfp_glow.version import __version__
 
-if not needs_no_flow():
+if not waits_for_flow():
     from tfp_glow import _tensorflow, data, latents, pretrained  # noqa: F401
     from tfp_glow.adamax import Adamax
     from tfp_glow.bijectors import (

@@ -1,34 +1,39 @@
-"""What a process is started for, where that decides what it has to import."""
+"""When a process imports the flow, and TensorFlow with it."""
 
+import importlib
 import sys
 from pathlib import Path
 
-__all__ = ["needs_no_flow"]
+__all__ = ["import_flow", "waits_for_flow"]
 
-_COMMANDS = {"tfp_glow.cli": "serve", "tfp_glow.accelerate": "run"}
-"""Modules behind `-m`, and of each the command that needs no flow."""
+_MODULES = {"tfp_glow.cli", "tfp_glow.accelerate"}
+"""Those behind `-m` that are commands."""
 
-_SAYS = {"-h", "--help", "--version"}
+_is_wanted = False
 
 
-def needs_no_flow() -> bool:
-    """Whether this process is a command of ours that needs no flow for what it does.
+def waits_for_flow() -> bool:
+    """Whether this process is a command of ours that has not asked for the flow yet.
 
-    That is a server, what runs without TensorFlow, or help.
-
-    Python imports a package before it imports a module of it. A server, which needs no
-    bijector, would wait for Keras and TensorFlow Probability and hold them in memory;
-    who reads the help would wait for TensorFlow.
+    Python imports a package before it imports a module of it. Who reads the help or has
+    mistyped an option would wait for TensorFlow; a server, which needs no bijector,
+    would hold Keras and TensorFlow Probability in memory.
 
     Example:
-        >>> needs_no_flow()
+        >>> waits_for_flow()
         False
     """
+    if _is_wanted or "--multiprocessing-fork" in sys.orig_argv:
+        return False
     program = Path(sys.argv[0]).stem
     # While Python looks for the module behind `-m`, that stands in for its file.
-    modules = _COMMANDS.keys() & set(sys.orig_argv) if program == "-m" else set()
-    if program != "tfp-glow" and not modules:
-        return False
-    command = _COMMANDS[modules.pop() if modules else "tfp_glow.cli"]
-    arguments = sys.argv[1:]
-    return arguments[:1] in ([], [command]) or not _SAYS.isdisjoint(arguments)
+    is_module = program == "-m" and not _MODULES.isdisjoint(sys.orig_argv)
+    return program == "tfp-glow" or is_module
+
+
+def import_flow() -> None:
+    """Imports what was waited for, if it was."""
+    global _is_wanted
+    was_waiting, _is_wanted = waits_for_flow(), True
+    if was_waiting:
+        importlib.reload(sys.modules["tfp_glow"])

@@ -121,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         parsed = make_parser().parse_args(arguments)
     module = f"tfp_glow.accelerate.{_MODULES[parsed.command]}"
-    return run_command(PROGRAM, module, parsed)
+    needs_flow = parsed.command != "run"
+    return run_command(PROGRAM, module, parsed, needs_flow=needs_flow)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tfp_glow._start import import_flow
 from tfp_glow.cli.parser import make_parser
 
 __all__ = ["main", "run_command"]
@@ -36,16 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = make_parser().parse_args(arguments)
     module = f"tfp_glow.cli.{parsed.command.replace('-', '_')}"
-    return run_command("tfp-glow", module, parsed)
+    needs_flow = parsed.command != "serve"
+    return run_command("tfp-glow", module, parsed, needs_flow=needs_flow)
 
 
-def run_command(program: str, module: str, parsed: argparse.Namespace) -> int:
+def run_command(
+    program: str, module: str, parsed: argparse.Namespace, *, needs_flow: bool
+) -> int:
     """Runs a command that was understood.
 
     Args:
         program: What an error is told by.
         module: Name of the module whose function `run` is the command.
         parsed: What `run` takes.
+        needs_flow: Whether it needs TensorFlow Probability, Keras, and what of the
+            package imports them.
 
     Returns:
         The exit status, see `main`.
@@ -53,6 +59,8 @@ def run_command(program: str, module: str, parsed: argparse.Namespace) -> int:
     # TensorFlow's C++ parts read it once, when they are loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        if needs_flow:
+            import_flow()
         status = importlib.import_module(module).run(parsed)
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_status", _INTERRUPTED)
