@@ -111,7 +111,7 @@ def test_image_strips_show_rows_of_images_with_captions(images):
 
 
 def test_image_strips_need_a_caption_for_each_image(images):
-    with pytest.raises(ValueError, match="locations .3."):
+    with pytest.raises(ValueError, match="1 rows of .3. images, 2 captions"):
         image_strips({"up": images[:3]}, ["a", "b"])
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from math import inf
 from numbers import Integral, Real
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -35,6 +37,21 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}."
             f"{suggestion(str(value), choices)}"
+        )
+
+
+def check_finite(name: str, values: Any) -> None:
+    """Raises `ValueError` unless `values` are finite numbers, as far as is known."""
+    known = tf.get_static_value(values) if tf.is_tensor(values) else values
+    if known is None:  # of a graph
+        return
+    try:
+        is_finite = bool(np.isfinite(np.asarray(known, float)).all())
+    except (TypeError, ValueError):
+        is_finite = False
+    if not is_finite:
+        raise ValueError(
+            f"`{name}` must be of finite numbers. Received: {name}={known!r}."
         )
 
 

@@ -1,5 +1,6 @@
 """Checks of what a `GlowModel` is given, before any of it is used."""
 
+from collections.abc import Iterable
 from math import prod
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -11,12 +12,15 @@ from tfp_glow.dequantization import bin_centers
 
 if TYPE_CHECKING:
     from tfp_glow.bijectors import Glow
+    from tfp_glow.glow_model import GlowModel
 
 __all__ = [
     "check_condition",
+    "check_image",
     "check_images",
     "check_labels",
     "check_latents",
+    "check_no_context",
     "check_weight_y",
 ]
 
@@ -35,22 +39,58 @@ def check_images(images: tf.Tensor, event_shape: tuple[int, int, int]) -> tf.Ten
         TypeError: If they are not `uint8`.
         ValueError: If they have another shape.
     """
-    images = tf.convert_to_tensor(images)
-    if images.dtype != tf.uint8:
-        known = tf.get_static_value(images)
-        values = "" if known is None else f", from {known.min()} to {known.max()}"
-        raise TypeError(
-            "`images` must be uint8, from 0 to 255. Received: "
-            f"dtype={images.dtype.name}{values}. Scale them to that range and convert "
-            "them: those from 0 to 1 by `(255 * images).round().astype('uint8')`."
-        )
+    images = _as_uint8("images", images)
     if not images.shape.is_compatible_with([None, *event_shape]):
         raise ValueError(
-            f"`images` must have shape {['B', *event_shape]}. Received: "
+            f"`images` must have shape [B, {_listed(event_shape)}]. Received: "
             f"shape={images.shape}. Add a missing batch or channel axis, resize the "
             "images, or make the model with their shape as `event_shape`."
         )
     return images
+
+
+def check_image(
+    name: str, image: tf.Tensor, event_shape: tuple[int, int, int]
+) -> tf.Tensor:
+    """One image as a tensor.
+
+    Args:
+        name: What it is called, for the message.
+        image: Must be `uint8` `[H, W, C]`.
+        event_shape: `(H, W, C)`.
+
+    Returns:
+        The image.
+
+    Raises:
+        TypeError: If it is not `uint8`.
+        ValueError: If it has another shape.
+    """
+    image = _as_uint8(name, image)
+    if not image.shape.is_compatible_with(event_shape):
+        raise ValueError(
+            f"`{name}` must be one image, [{_listed(event_shape)}]. Received: "
+            f"shape={image.shape}."
+        )
+    return image
+
+
+def _as_uint8(name: str, images: tf.Tensor) -> tf.Tensor:
+    images = tf.convert_to_tensor(images)
+    if images.dtype != tf.uint8:
+        known = tf.get_static_value(images)
+        is_known = known is not None and known.size and images.dtype != tf.string
+        values = f", from {known.min()} to {known.max()}" if is_known else ""
+        raise TypeError(
+            f"`{name}` must be uint8, from 0 to 255. Received: "
+            f"dtype={images.dtype.name}{values}. Scale to that range and convert: what "
+            f"is from 0 to 1 by `(255 * {name}).round().astype('uint8')`."
+        )
+    return images
+
+
+def _listed(shape: Iterable[object]) -> str:
+    return ", ".join(map(str, shape))
 
 
 def check_labels(
@@ -133,9 +173,10 @@ def _as_context(context: tf.Tensor, glow: "Glow", batch: tf.Tensor) -> tf.Tensor
     is_one_for_all = context.shape.rank == len(wanted)
     shape = wanted if is_one_for_all else [batch.shape[0], *wanted]
     if not context.shape.is_compatible_with(shape):
+        one_each = _listed([batch.shape[0] or "B", *wanted])
         raise ValueError(
-            f"`context` must have shape {[batch.shape[0] or 'B', *wanted]}, one an "
-            f"image, or {wanted}, one for all. Received: shape={context.shape}."
+            f"`context` must have shape [{one_each}], one an image, or {wanted}, one "
+            f"for all. Received: shape={context.shape}."
         )
     if context.dtype == tf.uint8:
         context = bin_centers(context, dtype=glow.dtype)
@@ -168,6 +209,16 @@ def check_latents(
             f"shape={latents.shape}."
         )
     return latents
+
+
+def check_no_context(model: "GlowModel", name: str) -> None:
+    """Raises `ValueError` where a model needs a context, which `name` does not take."""
+    if model.glow.context_shape is not None:
+        raise ValueError(
+            f"`{name}` has no place for a context, which this model needs. Use a model "
+            "without. Received: a model with "
+            f"context_shape={model.glow.context_shape}."
+        )
 
 
 def check_weight_y(weight_y: float | None, num_classes: int | None) -> None:

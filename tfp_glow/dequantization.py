@@ -272,7 +272,7 @@ def _bins(images: tf.Tensor, num_bits: int, dtype: tf.DType) -> tf.Tensor:
         raise TypeError(
             "Images must be `uint8`, from 0 to 255. Received: "
             f"dtype={images.dtype.name}. Convert them, for instance by "
-            "`tf.cast(images * 255, tf.uint8)` where they lie in [0, 1]."
+            "`(255 * images).round().astype('uint8')` where they lie in [0, 1]."
         )
     return tf.cast(images // 2 ** (8 - num_bits), dtype)
 

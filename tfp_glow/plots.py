@@ -154,7 +154,13 @@ def image_strips(
         >>> [axes.get_title("left") for axes in figure.axes]
         ['bright', 'dark']
     """
-    num_columns = max(len(images) for images in rows.values())
+    counts = {len(images) for images in rows.values()} or {0}
+    num_columns = max(counts)
+    if not min(counts) or (captions and counts != {len(captions)}):
+        raise ValueError(
+            "There must be images, and with captions as many in each row. Received: "
+            f"{len(rows)} rows of {sorted(counts)} images, {len(captions)} captions."
+        )
     figure = Figure(
         figsize=(max(4.0, 0.9 * num_columns), 1.25 * len(rows) + 0.25),
         dpi=_DPI,
@@ -224,12 +230,21 @@ def latent_statistics(levels: Sequence[np.ndarray]) -> Figure:
     Returns:
         The figure, with the mean and the standard deviation of each level.
 
+    Raises:
+        ValueError: If they have another shape.
+
     Example:
         >>> levels = np.random.default_rng(0).normal(0.0, 2.0, [2, 1000, 50])
         >>> figure = latent_statistics(levels)
         >>> figure.axes[1].get_title()
         'Level 1: mean -0.01, deviation 2.00'
     """
+    shapes = [np.shape(z) for z in levels]
+    if not shapes or any(len(shape) != 2 for shape in shapes):
+        raise ValueError(
+            "`levels` must be what `latents.split_levels` returns, [N, n] each. "
+            f"Received: shapes {shapes}."
+        )
     figure = Figure(figsize=(4 * len(levels), 3.2), dpi=_DPI, layout="constrained")
     x = np.linspace(-5.0, 5.0, 201)
     density = np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
@@ -300,6 +315,11 @@ def tile(images: np.ndarray, num_columns: int | None) -> np.ndarray:
         )
     if not len(images):
         raise ValueError(f"There are no images. Received: shape={images.shape}.")
+    if num_columns is not None and not (num_columns > 0 and num_columns % 1 == 0):
+        raise ValueError(
+            "`num_columns` must be a positive integer. Received: "
+            f"num_columns={num_columns!r}."
+        )
     num_columns = num_columns or ceil(sqrt(len(images)))
     num_rows = ceil(len(images) / num_columns)
     missing = num_rows * num_columns - len(images)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfp_glow.cli.picture_input import load_picture
 from tfp_glow.cli.run_folder import load_run
-from tfp_glow.cli.strip import strip_files, write_strips
+from tfp_glow.cli.strip import strip_files, strip_name, write_strips
 from tfp_glow.latents import interpolate
 
 __all__ = ["run"]
@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     names = (arguments.first, arguments.last)
     first, last = (load_picture(name, trained, arguments) for name in names)
     method = "spherical" if arguments.spherical else "linear"
-    file = f"interpolation-{first.name}-{last.name}-{method}.png"
-    files = strip_files(arguments, trained.path / file)
+    stem = f"interpolation-{first.name}-{last.name}-{method}"
+    files = strip_files(arguments, trained.path / strip_name(stem, arguments))
     images = interpolate(
         trained.model,
         first.image,

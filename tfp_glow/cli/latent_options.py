@@ -13,7 +13,16 @@ from tfp_glow.cli.options import (
     positive_number,
 )
 
-__all__ = ["add_attributes", "add_demo", "add_interpolate", "add_manipulate"]
+__all__ = [
+    "NUM_STEPS",
+    "add_attributes",
+    "add_demo",
+    "add_interpolate",
+    "add_manipulate",
+]
+
+NUM_STEPS = 9
+"""Images of a strip, unless there is `--steps`."""
 
 _PICTURE = "a file, or the number of a held-out image of the data set"
 _STRIP = "the PNG file of all images (default: in the run folder)"
@@ -131,7 +140,7 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         type=_at_least_two,
-        default=9,
+        default=NUM_STEPS,
         metavar="N",
         help="how many images (default: %(default)s)",
     )

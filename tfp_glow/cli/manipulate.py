@@ -7,7 +7,7 @@ import numpy as np
 from tfp_glow._checks import check_choice
 from tfp_glow.cli.picture_input import load_picture
 from tfp_glow.cli.run_folder import load_run
-from tfp_glow.cli.strip import strip_files, write_strips
+from tfp_glow.cli.strip import strip_files, strip_name, write_strips
 from tfp_glow.latents import AttributeDirections, manipulate
 
 __all__ = ["run"]
@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
     directions = AttributeDirections.load(known)
     check_choice("--attribute", arguments.attribute, directions.names)
     picture = load_picture(arguments.image, trained, arguments)
-    file = f"manipulation-{picture.name}-{arguments.attribute}.png"
-    files = strip_files(arguments, trained.path / file.replace("/", "-"))
+    stem = f"manipulation-{picture.name}-{arguments.attribute}"
+    files = strip_files(arguments, trained.path / strip_name(stem, arguments))
     alphas = np.linspace(-arguments.strength, arguments.strength, arguments.steps)
     images = manipulate(
         trained.model,

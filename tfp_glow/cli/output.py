@@ -6,6 +6,8 @@ from pathlib import Path
 
 __all__ = ["output_files"]
 
+_OTHERS = {".bmp", ".gif", ".jpeg", ".jpg", ".mp4", ".npy", ".npz", ".tiff", ".webp"}
+
 
 def output_files(
     arguments: argparse.Namespace, default: Path, others: Iterable[str] = ()
@@ -22,8 +24,14 @@ def output_files(
 
     Raises:
         FileExistsError: If a file of `--output` is there and may not be replaced.
+        ValueError: If `--output` names a file of another kind.
     """
     picture = arguments.output or default
+    if picture.suffix.lower() in _OTHERS:
+        raise ValueError(
+            f"The picture is a PNG file, and what else there is has the same name. "
+            f"Received: --output {picture}. Name it {picture.with_suffix('.png')}."
+        )
     if picture.suffix.lower() != ".png":
         picture = picture.with_name(f"{picture.name}.png")
     files = [picture, *map(picture.with_suffix, others)]

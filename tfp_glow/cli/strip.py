@@ -7,10 +7,28 @@ from pathlib import Path
 import numpy as np
 
 from tfp_glow.cli.animation import require_video, save_gif, save_mp4
+from tfp_glow.cli.latent_options import NUM_STEPS
 from tfp_glow.cli.output import output_files
 from tfp_glow.plots import image_strips, tile
 
-__all__ = ["strip_files", "write_strips"]
+__all__ = ["strip_files", "strip_name", "write_strips"]
+
+
+def strip_name(stem: str, arguments: argparse.Namespace) -> str:
+    """The name of a PNG file without `--output`: another one for other options.
+
+    Args:
+        stem: What the strip shows.
+        arguments: With `steps` and `levels`, and perhaps `strength`.
+    """
+    parts = [stem.replace("/", "-")]
+    if getattr(arguments, "strength", 1.0) != 1.0:
+        parts.append(f"strength{arguments.strength:g}")
+    if arguments.levels is not None:
+        parts.append("levels" + ",".join(map(str, arguments.levels)))
+    if arguments.steps != NUM_STEPS:
+        parts.append(f"steps{arguments.steps}")
+    return "-".join(parts) + ".png"
 
 
 def strip_files(

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._batches import slices
+from tfp_glow._checks import check_finite, check_positive_integer
 from tfp_glow._files import replacing
+from tfp_glow._inputs import check_image, check_no_context
 from tfp_glow._suggest import suggestion
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.latents.levels import level_mask
@@ -83,6 +85,8 @@ class AttributeDirections:
             Shen et al. Interpreting the latent space of GANs for semantic face editing.
             2020. Section 3.2, on why. https://arxiv.org/abs/1907.10786
         """
+        if not self.names:
+            return self
         lengths = self._lengths()
         left, scales, right = np.linalg.svd(self.vectors / lengths, full_matrices=False)
         if len(scales) < len(self.names) or scales[-1] < 1e-3:
@@ -100,12 +104,17 @@ class AttributeDirections:
             file: Its name, which ends in `.npz`.
 
         Raises:
+            FileNotFoundError: If there is no such folder.
             ValueError: If it ends in something else.
         """
         file = Path(file)
         if file.suffix != ".npz":
             raise ValueError(
                 f"The name of the file must end in .npz. Received: {str(file)!r}."
+            )
+        if not file.parent.is_dir():
+            raise FileNotFoundError(
+                f"There is no folder {file.parent} to write {file.name} into."
             )
         with replacing(file) as partial, partial.open("wb") as opened:
             np.savez(
@@ -135,7 +144,8 @@ class AttributeDirections:
             raise
         except Exception as error:  # NumPy and zipfile have many kinds.
             raise ValueError(
-                f"{file} holds no attribute directions, or is damaged: {error}."
+                f"{file} holds no attribute directions, or is damaged. Make it anew, "
+                "with `directions.save`."
             ) from error
         raise ValueError(
             "This version of tfp_glow reads attribute directions of format "
@@ -194,7 +204,7 @@ def attribute_directions(
 
     Raises:
         ValueError: If an attribute is one of all images or of none, or names, labels
-            and images do not fit.
+            and images do not fit, or the model has a context.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -211,6 +221,10 @@ def attribute_directions(
     References:
         Kingma and Dhariwal. Glow. 2018. Section 6, figure 6.
     """
+    if len(set(names or ())) < len(names or ()):
+        raise ValueError(f"`names` must differ. Received: names={list(names)}.")
+    check_no_context(model, "attribute_directions")
+    check_positive_integer("batch_size", batch_size)
     num_names = 0 if names is None else len(names)
     num_dims = sum(model.glow.chain.latent_sizes)
     total, count = np.zeros(num_dims), 0
@@ -220,7 +234,7 @@ def attribute_directions(
     ):
         has_attribute = _has_attribute(batch_labels, len(sums))
         if model.glow.num_classes is not None and batch_classes is None:
-            batch_classes = batch_labels
+            batch_classes = _as_classes(batch_labels)
         z = np.asarray(model.encode(batch, batch_classes), np.float64)
         if len(z) != len(has_attribute):
             raise ValueError(
@@ -250,7 +264,9 @@ def attribute_directions(
     if empty or not names:
         raise ValueError(
             "Each attribute needs images that have it and images that have it not. "
-            f"Received: {count} images, all or none of which have {empty or 'any'}."
+            f"Received: {count} images, all or none of which have {empty or 'any'}. "
+            "Take more images; where a class has none, number the others without gaps, "
+            "or pass booleans [N, A]."
         )
     vectors = (
         sums / num_positives[:, np.newaxis]
@@ -287,11 +303,26 @@ def _batches(
         yield of_images, np.asarray(of_labels), rest[0] if rest else None
 
 
+def _as_classes(labels: np.ndarray) -> np.ndarray:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            "The model has classes, and `labels` are something else: pass `classes`, "
+            "integers [N], too. Received: labels of "
+            f"dtype={labels.dtype}, shape={labels.shape}."
+        )
+    return labels
+
+
 def _has_attribute(labels: np.ndarray, num_known: int) -> np.ndarray:
     """Who has what, as 1 and 0, float64 `[B, A]`; classes may be more than known."""
     if labels.ndim == 1 and labels.dtype == bool:
         labels = labels[:, np.newaxis]
     elif labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+        if labels.min(initial=0) < 0:
+            raise ValueError(
+                "`labels` that are classes must be at least 0. Received: "
+                f"{labels.min()}. Where these are attributes, pass [N, 1]."
+            )
         num_classes = max(num_known, labels.max(initial=-1) + 1)
         labels = labels[:, np.newaxis] == np.arange(num_classes)
     elif labels.ndim != 2:
@@ -329,8 +360,9 @@ def manipulate(
         `uint8` `[..., H, W, C]`.
 
     Raises:
-        TypeError: If the image is not `uint8`.
-        ValueError: If there is no such level, or shapes do not fit.
+        TypeError: If the image is not `uint8`, or the direction no numbers.
+        ValueError: If there is no such level, an alpha is not finite, or shapes do not
+            fit.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -343,6 +375,12 @@ def manipulate(
         Kingma and Dhariwal. Glow. 2018. Section 6, figure 6, and
         https://github.com/openai/glow, `demo/model.py`, `manipulate`.
     """
+    if isinstance(direction, str | AttributeDirections):
+        raise TypeError(
+            "`direction` must be the numbers of one: `directions['NAME']`. Received: "
+            f"{getattr(direction, 'names', direction)!r}."
+        )
+    check_finite("alphas", alphas)
     mask = level_mask(model, levels)
     direction = tf.convert_to_tensor(direction, mask.dtype)
     if direction.shape != mask.shape:
@@ -352,7 +390,7 @@ def manipulate(
         )
     alphas = tf.convert_to_tensor(alphas, mask.dtype)
     labels = None if label is None else [label]
-    image = tf.convert_to_tensor(image)
+    image = check_image("image", image, model.event_shape)
     z = model.encode(image[tf.newaxis], labels, context=context)
     z += tf.reshape(alphas, [-1, 1]) * direction * mask  # [N, H W C]
     labels = None if label is None else tf.fill([len(z)], label)

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._batches import slices
+from tfp_glow._checks import check_positive_integer, check_positive_number
+from tfp_glow._inputs import check_no_context
 from tfp_glow.dequantization import Seed, as_seed
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.latents.levels import level_mask
@@ -46,8 +48,8 @@ def linear_probe(
         `predict_proba(images)`, `score(images, labels)`.
 
     Raises:
-        ValueError: If the model has classes, there is no such level, or shapes do not
-            fit.
+        ValueError: If the model has classes or a context, there is no such level, or
+            shapes do not fit.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -70,7 +72,15 @@ def linear_probe(
             "`class_log_likelihoods`, or a model without `num_classes`. Received: "
             f"num_classes={model.glow.num_classes}."
         )
+    check_no_context(model, "linear_probe")
+    check_positive_number("regularization", regularization)
+    check_positive_integer("batch_size", batch_size)
     is_seen = level_mask(model, levels).numpy() > 0
+    if not len(images) or len(images) != len(labels) or not is_seen.any():
+        raise ValueError(
+            "There must be images, as many labels, and at least one level. Received: "
+            f"{len(images)} images, {len(labels)} labels, levels={levels}."
+        )
 
     def encode(images: np.ndarray) -> np.ndarray:
         parts = slices(len(images), batch_size)
@@ -146,13 +156,20 @@ def class_log_likelihoods(
                 "`context` beside them. Received: "
                 f"num_classes={model.glow.num_classes}, context={context!r}."
             )
+        class_contexts = np.asarray(class_contexts)
+        shape = tuple(model.glow.context_shape or ())
+        if class_contexts.shape[1:] != shape or not len(class_contexts):
+            raise ValueError(
+                f"`class_contexts` must have shape [K, {', '.join(map(str, shape))}], "
+                f"one a class. Received: shape={class_contexts.shape}."
+            )
         log_probs = [
             model.log_prob(
                 images,
                 seed=seed,
                 context=np.broadcast_to(of_class, [len(images), *of_class.shape]),
             )
-            for of_class in np.asarray(class_contexts)
+            for of_class in class_contexts
         ]
     elif model.glow.num_classes is not None:
         log_probs = [

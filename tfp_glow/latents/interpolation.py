@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow._checks import check_choice, check_positive_integer
+from tfp_glow._checks import check_choice, check_finite, check_positive_integer
+from tfp_glow._inputs import check_image, check_labels
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.latents.levels import level_mask
 
@@ -43,6 +44,8 @@ def slerp(a: tf.Tensor, b: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         https://arxiv.org/abs/1609.04468
     """
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
+    if not a.dtype.is_floating:
+        a, b = (tf.cast(x, tf.float32) for x in (a, b))
     w = tf.convert_to_tensor(weights, a.dtype)[..., tf.newaxis]
     unit_a, unit_b = (tf.math.l2_normalize(x, axis=-1) for x in (a, b))
     # An arc cosine would lose half of the digits where they point nearly opposite ways.
@@ -96,7 +99,8 @@ def blend(
 
     Raises:
         TypeError: If the images are not `uint8`.
-        ValueError: If there is no such method or level, or shapes do not fit.
+        ValueError: If there is no such method or level, a weight is not finite, or
+            shapes do not fit.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -106,11 +110,14 @@ def blend(
         TensorShape([8, 8, 1])
     """
     check_choice("method", method, _METHODS)
+    check_finite("weights", weights)
     weights = np.asarray(weights)
     flat = weights.reshape(-1)
     is_blended = level_mask(model, levels).numpy() > 0
+    _check_condition(model, labels, context, 2)
     condition = _of_images(model, labels, context, [0, 1])
-    images = tf.stack([tf.convert_to_tensor(image) for image in (a, b)])
+    shape = model.event_shape
+    images = tf.stack([check_image("a", a, shape), check_image("b", b, shape)])
     z_a, z_b = model.encode(images, **condition).numpy()
     z = np.tile(z_a, [len(flat), 1])  # [N, H W C]
     # The arc is that between the parts that move.
@@ -133,7 +140,7 @@ def interpolate(
     labels: Labels = None,
     context: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Images from one to another, both included.
+    """Images from one to another, both included, at the model's `num_bits`.
 
     Args:
         model: The model.
@@ -210,6 +217,7 @@ def interpolate_path(
         raise ValueError(
             f"A path needs at least two images. Received: {len(images)} in `images`."
         )
+    _check_condition(model, labels, context, len(images))
     parts = [
         interpolate(
             model,
@@ -264,6 +272,8 @@ def interpolate_grid(
             f"A grid needs four images. Received: {len(corners)} in `corners`."
         )
     mix, weights = _METHODS[method], np.linspace(0.0, 1.0, _checked(steps))
+    corners = tf.stack([check_image("corners", c, model.event_shape) for c in corners])
+    _check_condition(model, labels, context, 4)
     condition = _of_images(model, labels, context, range(4))
     z = model.encode(corners, **condition)
     top, bottom = (mix(z[i], z[i + 1], weights) for i in (0, 2))  # [columns, H W C]
@@ -282,6 +292,21 @@ def _checked(steps: int) -> int:
     if steps < 2:
         raise ValueError(f"`steps` counts both ends. Received: steps={steps}.")
     return steps
+
+
+def _check_condition(
+    model: GlowModel, labels: Labels, context: tf.Tensor | None, num_images: int
+) -> None:
+    """Raises `ValueError` unless there are labels and contexts of all, or one."""
+    if labels is not None and np.ndim(labels):
+        check_labels(labels, model.glow.num_classes, num_images)
+    event_rank = len(model.glow.context_shape or ())
+    if context is not None and np.ndim(context) > event_rank:
+        if len(context) != num_images:
+            raise ValueError(
+                f"`context` must be of {num_images} images, or one for all. Received: "
+                f"shape={np.shape(context)}."
+            )
 
 
 def _of_images(

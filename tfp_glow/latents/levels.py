@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import check_positive_integer, check_positive_number
+from tfp_glow._inputs import check_latents
 from tfp_glow.dequantization import Seed, as_seed
 from tfp_glow.distributions import check_temperature
 from tfp_glow.glow_model import GlowModel
@@ -24,6 +25,9 @@ def split_levels(model: GlowModel, latents: tf.Tensor) -> list[tf.Tensor]:
         One tensor a level, `[..., n]`, the finest first. Of the last level it is all
         that it puts out, of each other one the half that it splits off.
 
+    Raises:
+        ValueError: If they are not as long as those of the model.
+
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
         >>> fine, coarse = latents.split_levels(model, tf.zeros([5, 64]))
@@ -34,7 +38,14 @@ def split_levels(model: GlowModel, latents: tf.Tensor) -> list[tf.Tensor]:
         Dinh et al. Density estimation using Real NVP. 2017. Section 3.6.
         https://arxiv.org/abs/1605.08803
     """
-    return tf.split(latents, model.glow.chain.latent_sizes, axis=-1)
+    sizes = model.glow.chain.latent_sizes
+    latents = tf.convert_to_tensor(latents)
+    if not latents.shape[-1:].is_compatible_with([sum(sizes)]):
+        raise ValueError(
+            f"`latents` must have shape [..., {sum(sizes)}]. Received: "
+            f"shape={latents.shape}."
+        )
+    return tf.split(latents, sizes, axis=-1)
 
 
 def sample_latents(
@@ -119,7 +130,8 @@ def resample_levels(
         `[B, H W C]`.
 
     Raises:
-        ValueError: If there is no such level, or a number cannot be.
+        ValueError: If there is no such level, a number cannot be, or the latents have
+            another shape.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -134,7 +146,7 @@ def resample_levels(
         https://arxiv.org/abs/1605.08803
     """
     mask = level_mask(model, levels)
-    latents = tf.convert_to_tensor(latents, model.glow.dtype)
+    latents = check_latents(latents, model.event_shape, model.glow.dtype)
     new = sample_latents(
         model,
         latents.shape[0],
@@ -160,12 +172,14 @@ def level_mask(model: GlowModel, levels: Iterable[int] | None) -> tf.Tensor:
     """
     sizes = model.glow.chain.latent_sizes
     num_levels = len(sizes)
-    levels = list(range(num_levels) if levels is None else levels)
-    if not all(-num_levels <= level < num_levels for level in levels):
+    known = range(-num_levels, num_levels)
+    levels = range(num_levels) if levels is None else levels
+    levels = list(levels) if isinstance(levels, Iterable) else levels
+    if not isinstance(levels, list) or not all(level in known for level in levels):
         raise ValueError(
             f"This model has {num_levels} levels: `levels` must be of 0, the finest, "
-            f"to {num_levels - 1}, or of -1, the coarsest, and so on. Received: "
-            f"levels={levels}."
+            f"to {num_levels - 1}, or of -1, the coarsest, and so on, in a list. "
+            f"Received: levels={levels!r}."
         )
     chosen = {level % num_levels for level in levels}
     flags = [float(level in chosen) for level in range(num_levels)]

@@ -52,7 +52,8 @@ def nearest_images(
         The nearest images, where they stand, and how far they are.
 
     Raises:
-        ValueError: If there are fewer images than neighbours.
+        TypeError: If images are not `uint8`.
+        ValueError: If there are fewer images than neighbours, or shapes differ.
 
     Example:
         >>> images, _ = data.load_arrays("digits", "train", limit=100)
@@ -61,6 +62,8 @@ def nearest_images(
         (array([7, 8]), (2, 3, 8, 8, 1))
     """
     check_positive_integer("num_neighbors", num_neighbors)
+    check_positive_integer("batch_size", batch_size)
+    _check("queries", queries)
     encode = encode or np.asarray
     wanted = _vectors(encode(queries))  # [B, D]
     shape = np.shape(queries)
@@ -75,6 +78,7 @@ def nearest_images(
     count = 0
     for batch in images:
         batch = np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
+        _check("images", batch, shape[1:])
         vectors = _vectors(encode(batch))  # [N, D]
         distances = [np.square(vectors - one).mean(axis=1) for one in wanted]
         distances = np.sqrt(distances)  # [B, N]
@@ -89,6 +93,22 @@ def nearest_images(
             f"{count} images."
         )
     return nearest
+
+
+def _check(name: str, images: Any, event_shape: tuple[int, ...] | None = None) -> None:
+    """Raises unless these are some images, of a shape where it is known."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"`{name}` must be uint8, from 0 to 255. Received: dtype={images.dtype}."
+        )
+    expected = event_shape or images.shape[1:]
+    if images.ndim != 4 or images.shape[1:] != expected or not images.size:
+        sides = ", ".join(map(str, event_shape or "HWC"))
+        raise ValueError(
+            f"`{name}` must be images in batches, [B, {sides}]. Received: "
+            f"shape={images.shape}."
+        )
 
 
 def _vectors(values: Any) -> np.ndarray:

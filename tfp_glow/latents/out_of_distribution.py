@@ -1,7 +1,7 @@
 """Is an image one like those of the training? Scores, and how well they tell."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from tfp_glow._batches import slices
-from tfp_glow._checks import check_choice
+from tfp_glow._checks import check_choice, check_finite, check_positive_integer
+from tfp_glow._inputs import check_no_context
 from tfp_glow.dequantization import bin_centers, quantize
 from tfp_glow.glow_model import GlowModel
 
@@ -54,7 +55,7 @@ def out_of_distribution_scores(
 
     Raises:
         TypeError: If the images are not `uint8`.
-        ValueError: If shapes or labels do not fit the model.
+        ValueError: If shapes or labels do not fit the model, or it has a context.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -75,8 +76,12 @@ def out_of_distribution_scores(
         likelihood-based generative models. 2020. Equation 2.
         https://arxiv.org/abs/1909.11480
     """
+    check_no_context(model, "out_of_distribution_scores")
+    check_finite("typical_bits", typical_bits)
+    check_positive_integer("batch_size", batch_size)
     bits = np.concatenate(
-        [
+        [np.zeros(0, np.float32)]
+        + [
             model.bits_per_dim(
                 images[part],
                 None if labels is None else labels[part],
@@ -126,7 +131,8 @@ def compressed_bits_per_dim(
         likelihood-based generative models. 2020. Section 3, with FLIF besides.
         https://arxiv.org/abs/1909.11480
     """
-    for name in formats:
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    for name in formats or [""]:
         check_choice("formats", name, _FORMATS)
     if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3):
         raise ValueError(
@@ -173,6 +179,7 @@ def roc(inside: np.ndarray, outside: np.ndarray) -> Roc:
         The receiver operating characteristic.
 
     Raises:
+        TypeError: If all three scores are given.
         ValueError: If there are no scores of one kind, or one is not a number.
 
     Example:
@@ -181,6 +188,13 @@ def roc(inside: np.ndarray, outside: np.ndarray) -> Roc:
     """
     from sklearn.metrics import auc, roc_curve
 
+    for scores in (inside, outside):
+        if isinstance(scores, Mapping):
+            raise TypeError(
+                "These must be scores of one kind, such as `scores['typicality']`. "
+                f"Received: those of {list(scores)}."
+            )
+    inside, outside = np.ravel(inside), np.ravel(outside)
     if not np.size(inside) or not np.size(outside):
         raise ValueError(
             "There must be scores of both kinds. Received: "
