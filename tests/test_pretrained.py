@@ -81,6 +81,7 @@ def test_what_is_far_from_its_images_comes_back(loaded, name):
     noise = np.random.default_rng(0).integers(0, 256, [64, *shape], np.uint8)
     far = {
         "white": np.full([1, *shape], 255, np.uint8),
+        "black": np.zeros([1, *shape], np.uint8),
         "checkerboard": np.where(dark, 0, 255).astype(np.uint8),
         "noise": noise,
         "negatives": 255 - images,

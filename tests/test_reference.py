@@ -1,8 +1,11 @@
 """The reference is built without a warning and has all that is public."""
 
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -13,11 +16,9 @@ DOCS = Path(__file__).parents[1] / "docs" / "reference"
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory):
-    """What has an entry, without the modules that it is in."""
+def built(tmp_path_factory):
+    """The folder of the pages."""
     pytest.importorskip("sphinx", reason="needs Sphinx, of the extra `dev`")
-    from sphinx.util.inventory import InventoryFile
-
     if not DOCS.exists():
         pytest.skip("needs a checkout")
     built = tmp_path_factory.mktemp("reference")
@@ -26,6 +27,14 @@ def names(tmp_path_factory):
         [*command, DOCS, built], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    return built
+
+
+@pytest.fixture(scope="module")
+def names(built):
+    """What has an entry, without the modules that it is in."""
+    from sphinx.util.inventory import InventoryFile
+
     objects = InventoryFile.loads((built / "objects.inv").read_bytes(), uri="").data
     return {
         name.rpartition(".")[2]
@@ -41,3 +50,21 @@ def names(tmp_path_factory):
 def test_has_every_public_name(names, module):
     public = {name for name in module.__all__ if not name.startswith("_")}
     assert public <= names
+
+
+def test_links_lead_somewhere(built):
+    pages = {file: file.read_text("utf-8") for file in built.rglob("*.html")}
+    parts = {
+        file: set(re.findall(r'\bid="([^"]+)"', text)) for file, text in pages.items()
+    }
+    count = 0
+    for page, text in pages.items():
+        for link in re.findall(r'<a [^>]*href="([^"]+)"', text):
+            if re.match(r"\w+:", link):
+                continue
+            path, _, part = html.unescape(link).partition("#")
+            target = (page.parent / unquote(path)).resolve() if path else page
+            assert target.is_file(), f"{page.name}: {link}"
+            assert not part or part in parts[target], f"{page.name}: {link}"
+            count += 1
+    assert count > 500
