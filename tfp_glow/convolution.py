@@ -180,7 +180,9 @@ def _shifted(x: tf.Tensor, row: int, column: int) -> tf.Tensor:
     outside = [[max(1 - i, 0), max(i - 1, 0)] for i in (row, column)]
     (top, bottom), (left, right) = outside
     height, width = _spatial_shape(x)
-    inside = x[:, bottom : height - top, right : width - left]
+    # Its gradient is a pad, which takes a tenth of the time of that of `x[...]`.
+    size = [-1, height - top - bottom, width - left - right, -1]
+    inside = tf.slice(x, [0, bottom, right, 0], size)
     return tf.pad(inside, [[0, 0], *outside, [0, 0]])
 
 
