@@ -2,7 +2,7 @@
 
     python benchmarks/page_pictures.py
 
-`tests/demo/test_pictures.py` compares them with the page as it is.
+`tests/demo/test_readme_pictures.py` compares them with the page as it is.
 """
 
 import io
