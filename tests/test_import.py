@@ -31,11 +31,20 @@ def test_what_was_there_before_is_left_as_it_was(before):
     assert (num_frozen == "0") == ("tensorflow" in before)
 
 
-def test_a_command_waits_for_no_tensorflow_before_it_is_understood():
-    program = """
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("/usr/bin/tfp-glow", "/usr/bin/tfp-glow"),
+        ("-m", "/site/tfp_glow/cli/__main__.py"),  # which Python finds in between
+    ],
+)
+def test_a_command_waits_for_no_tensorflow_before_it_is_understood(before, after):
+    program = f"""
 import sys
-sys.argv = ["/usr/bin/tfp-glow", "interpolate", "run", "0", "1", "--steps=1"]
+sys.argv = [{before!r}, "interpolate", "run", "0", "1", "--steps=1"]
+sys.orig_argv = ["python", "-m", "tfp_glow.cli", *sys.argv[1:]]
 import tfp_glow
+sys.argv[0] = {after!r}
 from tfp_glow.cli import main
 try:
     main()

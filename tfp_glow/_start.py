@@ -32,8 +32,11 @@ def waits_for_flow() -> bool:
 
 
 def import_flow() -> None:
-    """Imports what was waited for, if it was."""
+    """Imports what was waited for, if it was.
+
+    `waits_for_flow` cannot say: meanwhile the file of `-m` may have been found.
+    """
     global _is_wanted
-    was_waiting, _is_wanted = waits_for_flow(), True
-    if was_waiting:
-        importlib.reload(sys.modules["tfp_glow"])
+    _is_wanted, package = True, sys.modules["tfp_glow"]
+    if not hasattr(package, "GlowModel"):
+        importlib.reload(package)

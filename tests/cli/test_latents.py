@@ -160,7 +160,7 @@ def test_each_picture_has_its_class(conditional, digits, tmp_path, capsys):
     assert "choose one with --label" in error(capsys, *command)
     assert main([*map(str, command), "--label=4"]) == 0
     expected = interpolate(model, images[0], images[1], 9, labels=[4, 4])
-    assert_shows(conditional / "interpolation-mine-1-linear.gif", expected)
+    assert_shows(conditional / "interpolation-mine-1-linear-label4.gif", expected)
 
 
 def test_a_picture_is_padded_as_those_of_the_data_set_or_resized(tmp_path):

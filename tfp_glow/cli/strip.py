@@ -19,16 +19,18 @@ def strip_name(stem: str, arguments: argparse.Namespace) -> str:
 
     Args:
         stem: What the strip shows.
-        arguments: With `steps` and `levels`, and perhaps `strength`.
+        arguments: With `steps`, `levels` and `label`, and perhaps `strength`.
     """
-    parts = [stem.replace("/", "-")]
+    parts = [stem]
     if getattr(arguments, "strength", 1.0) != 1.0:
         parts.append(f"strength{arguments.strength:g}")
+    if arguments.label is not None:
+        parts.append(f"label{arguments.label}")
     if arguments.levels is not None:
         parts.append("levels" + ",".join(map(str, arguments.levels)))
     if arguments.steps != NUM_STEPS:
         parts.append(f"steps{arguments.steps}")
-    return "-".join(parts) + ".png"
+    return "-".join(parts).replace("/", "-") + ".png"
 
 
 def strip_files(

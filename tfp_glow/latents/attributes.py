@@ -131,7 +131,7 @@ class AttributeDirections:
         """Reads what `save` wrote.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            OSError: If it cannot be read; `FileNotFoundError` if it is not there.
             ValueError: If it holds something else, or was written by a later version.
         """
         try:
@@ -140,7 +140,7 @@ class AttributeDirections:
             version = int(content.pop("format_version"))
             if version == FORMAT_VERSION:
                 return cls(tuple(map(str, content.pop("names"))), **content)
-        except FileNotFoundError:
+        except OSError:
             raise
         except Exception as error:  # NumPy and zipfile have many kinds.
             raise ValueError(

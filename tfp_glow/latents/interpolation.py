@@ -301,12 +301,12 @@ def _check_condition(
     if labels is not None and np.ndim(labels):
         check_labels(labels, model.glow.num_classes, num_images)
     event_rank = len(model.glow.context_shape or ())
-    if context is not None and np.ndim(context) > event_rank:
-        if len(context) != num_images:
-            raise ValueError(
-                f"`context` must be of {num_images} images, or one for all. Received: "
-                f"shape={np.shape(context)}."
-            )
+    is_of_each = context is not None and np.ndim(context) > event_rank
+    if is_of_each and len(context) != num_images:
+        raise ValueError(
+            f"`context` must be of {num_images} images, or one for all. Received: "
+            f"shape={np.shape(context)}."
+        )
 
 
 def _of_images(
