@@ -14,8 +14,8 @@ _MODULES = {"tfp_glow.cli", "tfp_glow.accelerate"}
 _WRAPPED = ("jax", "matplotlib", "pandas", "sklearn")
 """What Keras and TensorFlow import where they find it, and wrap.
 
-No command wants the wrappers, and without them the flow is imported in six tenths of the
-time.
+No command wants the wrappers, and without them the flow is imported in six tenths of
+the time.
 """
 
 _is_wanted = False

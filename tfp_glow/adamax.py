@@ -52,6 +52,22 @@ class Adamax(keras.optimizers.Adamax):
             grad=tf.cast(gradient, dtype),
         )
 
+    def _update_model_variables_moving_average(self, variables: list[Any]) -> None:
+        """As Keras's, which computes momentum and its rest again for each variable."""
+        if not self.use_ema:
+            return
+        is_later = tf.cast(tf.not_equal(self.iterations, 0), tf.float32)
+        momentum = is_later * self.ema_momentum
+        rest = 1 - momentum
+        for variable, average in zip(
+            variables, self._model_variables_moving_average, strict=True
+        ):
+            if average is not None:
+                dtype = tf.as_dtype(average.dtype)
+                old, new = map(tf.convert_to_tensor, (average, variable))
+                old *= tf.cast(momentum, dtype)
+                average.assign(old + tf.cast(rest, dtype) * new)
+
 
 def _handle(variable: Any) -> tf.Tensor:
     """The resource of a variable, TensorFlow's or Keras's; of a mirrored one, here."""

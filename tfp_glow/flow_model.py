@@ -120,7 +120,7 @@ class FlowModel(keras.Model):
         metrics = [v.value for metric in self.metrics for v in metric.variables]
         before = [tf.identity(value) for value in metrics if self.step_guard]
         with tf.GradientTape() as tape:
-            y_pred = self(x)
+            y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = [
@@ -360,7 +360,7 @@ def _logs(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:
     """Norm of all gradients together."""
     halves = [tf.nn.l2_loss(tf.cast(g, dtype)) for g in gradients if g is not None]
-    return tf.sqrt(2 * sum(halves, tf.zeros([], dtype)))
+    return tf.sqrt(2 * tf.add_n([tf.zeros([], dtype), *halves]))
 
 
 def _check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:

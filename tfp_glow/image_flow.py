@@ -1,5 +1,6 @@
 """What people ask of a model of images: scores, latents, samples."""
 
+from functools import partial
 from math import log, prod
 
 import tensorflow as tf
@@ -27,6 +28,8 @@ __all__ = ["Condition", "ImageFlow", "cross_entropy_bits"]
 
 Condition = dict[str, tf.Tensor]
 """What the bijector takes besides: `labels`, `context`, both or neither."""
+
+_compiled = partial(tf.function, autograph=False, reduce_retracing=True)
 
 
 class ImageFlow:
@@ -269,10 +272,9 @@ class ImageFlow:
         latents *= temperature[..., tf.newaxis]
         return self.decode(latents, labels, context=context)
 
-    # The maps, compiled once for any batch size.
+    # The maps, each compiled once for any batch size.
 
-    @tf.function(reduce_retracing=True)
-    def _log_prob(
+    def _inline_log_prob(
         self,
         images: tf.Tensor,
         condition: Condition,
@@ -282,11 +284,9 @@ class ImageFlow:
     ) -> tf.Tensor:
         del memory  # Who trains names it, for a trace of its own.
         x, log_q = self._dequantize(images, seed, first_image)
-        log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
-        return discrete_log_prob(log_prob, self.event_shape, self.num_bits)
+        return self._discrete_log_prob(x, log_q, condition)
 
-    @tf.function(reduce_retracing=True)
-    def _log_prob_and_logits(
+    def _inline_log_prob_and_logits(
         self,
         images: tf.Tensor,
         condition: Condition,
@@ -296,17 +296,25 @@ class ImageFlow:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         del memory
         x, log_q = self._dequantize(images, seed, first_image)
-        log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
+        log_prob = self._discrete_log_prob(x, log_q, condition)
         z = self.glow.inverse(x, **condition)  # from TFP's cache
         top = self.glow.last_level_output(z, **condition)
-        logits = self.classifier(tf.reduce_mean(top, axis=[1, 2]))
-        return discrete_log_prob(log_prob, self.event_shape, self.num_bits), logits
+        return log_prob, self.classifier(tf.reduce_mean(top, axis=[1, 2]))
 
-    @tf.function(reduce_retracing=True)
+    def _discrete_log_prob(
+        self, x: tf.Tensor, log_q: tf.Tensor | float, condition: Condition
+    ) -> tf.Tensor:
+        log_prob = self.distribution.log_prob(x, bijector_kwargs=condition) - log_q
+        return discrete_log_prob(log_prob, self.event_shape, self.num_bits)
+
+    _log_prob = _compiled(_inline_log_prob)
+    _log_prob_and_logits = _compiled(_inline_log_prob_and_logits)
+
+    @_compiled
     def _encode(self, x: tf.Tensor, condition: Condition) -> tf.Tensor:
         return self.glow.inverse(x, **condition)
 
-    @tf.function(reduce_retracing=True)
+    @_compiled
     def _decode(self, latents: tf.Tensor, condition: Condition) -> tf.Tensor:
         x = self.glow.forward(latents, **condition)
         return quantize(x, self.num_bits)

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +105,7 @@ class Steps:
         model.compile(self.optimizer, clip_norm=settings.clip_norm)
         # XLA must know the shapes that a gradient needs. Where a function of its own
         # returns them, TensorFlow makes constants of all that the function is given.
-        log_prob = type(model)._log_prob.python_function
-        model._log_prob = partial(log_prob, model)
+        model._log_prob = model._inline_log_prob
         self.optimizer.build(model.trainable_variables)
         self.weights = [variable.value for variable in model.weights]
         self.make_initial = make_initializer(self.weights)
