@@ -268,12 +268,14 @@ def test_users_networks(tmp_path):
     assert_same_bits(loaded, model)
 
 
-def test_xla_trains_to_the_same_loss(losses):
-    model = tfg.GlowModel((8, 8, 1), **SMALL)
-    # XLA where it is not the default, and the other way round.
-    model.compile(jit_compile=not tf.config.list_physical_devices("GPU"))
-    fit = model.fit(images(), epochs=2, shuffle=False, verbose=0)
-    np.testing.assert_allclose(fit.history["loss"], losses, rtol=1e-4)
+def test_xla_trains_to_the_same_loss():
+    found = []
+    for jit_compile in (False, True):
+        model = tfg.GlowModel((8, 8, 1), **(SMALL | {"num_steps": 1}))
+        model.compile(jit_compile=jit_compile)
+        fit = model.fit(images(), epochs=2, shuffle=False, verbose=0)
+        found.append(fit.history["loss"])
+    np.testing.assert_allclose(*found, rtol=1e-4)
 
 
 def test_summary_tells_shapes_and_parameters(conditional):
