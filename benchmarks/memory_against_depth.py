@@ -48,11 +48,11 @@ def growth(shallow: Median, deep: Median) -> tuple[float, float]:
 def main() -> None:
     """Measures all and prints two tables."""
     arguments = make_parser(__doc__, rounds=3).parse_args()
-    shape, depths = SHAPE, (8, 32)
+    shape, rounds, depths = SHAPE, arguments.rounds, (8, 32)
     if arguments.quick:
-        shape, depths = {**SHAPE, "batch_size": 8}, (2, 4)
+        shape, rounds, depths = {**SHAPE, "batch_size": 8}, 1, (2, 4)
     shallow, deep = (
-        measure(make_contenders(shape, depth), rounds=arguments.rounds, calls=2)
+        measure(make_contenders(shape, depth), rounds=rounds, calls=2)
         for depth in depths
     )
     grown = {name: growth(shallow[name], deep[name]) for name in shallow}

@@ -56,6 +56,22 @@ def test_is_keras_s_in_other_types(dtype):
     np.testing.assert_allclose(found[1], found[0], rtol=4e-3)
 
 
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float64])
+def test_average_is_keras_s_in_other_types(dtype):
+    """Of weights that go from 0 to 1, so that it is the rest of the momentum."""
+    found = []
+    for make in (keras.optimizers.Adamax, tfg.Adamax):
+        weights = tf.Variable(tf.zeros([3], dtype))
+        optimizer = make(0.0, use_ema=True, ema_momentum=0.99)
+        optimizer.apply([tf.ones([3], dtype)], [weights])
+        weights.assign(tf.ones([3], dtype))
+        optimizer.apply([tf.ones([3], dtype)], [weights])
+        (average,) = optimizer._model_variables_moving_average
+        found.append(tf.cast(average.value, tf.float64))
+    assert np.all(found[0] > 0)
+    np.testing.assert_array_equal(*found)
+
+
 def test_follows_a_schedule():
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 4)
     expected = train(keras.optimizers.Adamax(schedule), jit_compile=False)

@@ -582,6 +582,29 @@ def test_mixed_bfloat16_survives_saving_and_export(mixed, tmp_path):
     np.testing.assert_allclose(latents, mixed.encode(images(5)), atol=1e-5)
 
 
+def test_training_tells_no_layer_within_a_network_that_it_trains():
+    class Network(tf.Module):
+        def __init__(self, channels_out):
+            super().__init__()
+            self.normalization = keras.layers.BatchNormalization()
+            self.convolution = keras.layers.Conv2D(channels_out, 1)
+
+        def __call__(self, x):
+            return self.convolution(self.normalization(x))
+
+    networks = []
+
+    def network_fn(_, channels_out):
+        networks.append(Network(channels_out))
+        return networks[-1]
+
+    model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=1, network_fn=network_fn)
+    kernel = networks[0].convolution.kernel.numpy()
+    model.fit(images(), verbose=0)
+    assert np.any(networks[0].convolution.kernel.numpy() != kernel)
+    assert not np.any(networks[0].normalization.moving_mean.numpy())
+
+
 def test_keras_s_policy_is_the_default():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -11,8 +11,8 @@ __all__ = ["import_flow", "waits_for_flow"]
 _MODULES = {"tfp_glow.cli", "tfp_glow.accelerate"}
 """Those behind `-m` that are commands."""
 
-_WRAPPED = ("jax", "matplotlib", "pandas", "sklearn")
-"""What Keras and TensorFlow import where they find it, and wrap.
+_WRAPPED = ("matplotlib", "pandas", "sklearn")
+"""What Keras imports where it finds it, and wraps.
 
 No command wants the wrappers, and without them the flow is imported in six tenths of
 the time.
@@ -61,4 +61,4 @@ def _left_out(packages: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         for name in left_out:
-            del sys.modules[name]
+            sys.modules.pop(name, None)

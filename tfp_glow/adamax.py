@@ -56,17 +56,19 @@ class Adamax(keras.optimizers.Adamax):
         """As Keras's, which computes momentum and its rest again for each variable."""
         if not self.use_ema:
             return
-        is_later = tf.cast(tf.not_equal(self.iterations, 0), tf.float32)
-        momentum = is_later * self.ema_momentum
-        rest = 1 - momentum
+        is_later = tf.not_equal(self.iterations, 0)
+        momentum = {
+            dtype: tf.cast(is_later, dtype) * self.ema_momentum
+            for dtype in {variable.dtype for variable in variables}
+        }
+        rest = {dtype: 1 - value for dtype, value in momentum.items()}
         for variable, average in zip(
             variables, self._model_variables_moving_average, strict=True
         ):
             if average is not None:
-                dtype = tf.as_dtype(average.dtype)
                 old, new = map(tf.convert_to_tensor, (average, variable))
-                old *= tf.cast(momentum, dtype)
-                average.assign(old + tf.cast(rest, dtype) * new)
+                dtype = variable.dtype
+                average.assign(momentum[dtype] * old + rest[dtype] * new)
 
 
 def _handle(variable: Any) -> tf.Tensor:

@@ -120,7 +120,7 @@ class FlowModel(keras.Model):
         metrics = [v.value for metric in self.metrics for v in metric.variables]
         before = [tf.identity(value) for value in metrics if self.step_guard]
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
+            y_pred = self(x)
             loss = self.compute_loss(x, y, y_pred, sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = [

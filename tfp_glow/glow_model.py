@@ -157,9 +157,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
     # What Keras asks of a model.
 
     def call(
-        self,
-        inputs: tf.Tensor | Sequence[tf.Tensor] | dict[str, tf.Tensor],
-        training: bool = False,
+        self, inputs: tf.Tensor | Sequence[tf.Tensor] | dict[str, tf.Tensor]
     ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Log-probability of images, `[B]`, in nats.
 
@@ -168,8 +166,6 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
                 images)` or `(context, images, labels)`; or a dictionary of `images`,
                 `labels`, `context`, `seed` and `first_image`, see `dequantize`. The
                 noise is always the same without a seed.
-            training: Whether gradients will be asked for. Changes no result: only
-                how the graph of a training step is built.
 
         Returns:
             The log-probability; and the cross-entropy of the labels in bits, `[B]`, if
@@ -189,12 +185,14 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         seed = as_seed(0 if seed is None else seed)
         arguments = (images, condition, seed, inputs.get("first_image", 0))
         # A function within a step would be built a second time to be differentiated.
-        is_inline = training and not tf.executing_eagerly()
+        is_compiled = tf.executing_eagerly()
         if self.classifier is None:
-            log_prob = self._inline_log_prob if is_inline else self._log_prob
+            log_prob = self._log_prob if is_compiled else self._inline_log_prob
             return log_prob(*arguments, self.glow.memory)
         both = (
-            self._inline_log_prob_and_logits if is_inline else self._log_prob_and_logits
+            self._log_prob_and_logits
+            if is_compiled
+            else self._inline_log_prob_and_logits
         )
         log_prob, logits = both(*arguments, self.glow.memory)
         return log_prob, cross_entropy_bits(logits, condition["labels"])

@@ -29,7 +29,7 @@ __all__ = ["Condition", "ImageFlow", "cross_entropy_bits"]
 Condition = dict[str, tf.Tensor]
 """What the bijector takes besides: `labels`, `context`, both or neither."""
 
-_compiled = partial(tf.function, autograph=False, reduce_retracing=True)
+_compiled = partial(tf.function, reduce_retracing=True)
 
 
 class ImageFlow:

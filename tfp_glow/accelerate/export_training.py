@@ -103,9 +103,6 @@ class Steps:
             ema_momentum=settings.ema_momentum,
         )
         model.compile(self.optimizer, clip_norm=settings.clip_norm)
-        # XLA must know the shapes that a gradient needs. Where a function of its own
-        # returns them, TensorFlow makes constants of all that the function is given.
-        model._log_prob = model._inline_log_prob
         self.optimizer.build(model.trainable_variables)
         self.weights = [variable.value for variable in model.weights]
         self.make_initial = make_initializer(self.weights)
