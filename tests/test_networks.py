@@ -58,9 +58,9 @@ def test_scales_of_a_1_x_1_convolution_are_multiplied_into_its_kernel():
 
 
 # The first layer is a convolution and a map of the edge, a convolution that sees the
-# edge as a channel, or a product of patches; the last, of wide networks, one product
-# or a convolution. For an accelerator all are products.
-WIDTHS = pytest.mark.parametrize("width", [5, 40, 120])
+# edge as a channel, or a product of patches; the last a convolution, one whose
+# gradients are products, or one product. For an accelerator all are products.
+WIDTHS = pytest.mark.parametrize("width", [5, 10, 40, 120])
 
 
 @pytest.fixture(params=["product", "conv2d", "accelerator"])
@@ -91,6 +91,27 @@ def test_glow_network_is_openai_s(shape, width):
 
 
 @WIDTHS
+@pytest.mark.usefixtures("device")
+def test_gradients_have_gradients(width):
+    network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
+    p = perturbed(network).parameters
+    x = random_images(2, 4, 3, 2)
+    found = []
+    for function in (network, partial(openai_network, p=p)):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.reduce_sum(tf.sin(function(x)))
+            gradients = inner.gradient(value, [x, *p.values()])
+            value = tf.add_n([tf.reduce_sum(g**2) for g in gradients])
+        found.append(outer.gradient(value, x))
+    np.testing.assert_allclose(*found, rtol=1e-8, atol=1e-8)
+
+
+@WIDTHS
+@pytest.mark.parametrize("device", ["product", "conv2d"], indirect=True)
+@pytest.mark.usefixtures("device")
 def test_sizes_may_be_unknown(width):
     network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
     perturbed(network)

@@ -112,9 +112,7 @@ def conv(
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
     if kernel.shape[:2] == [1, 1]:
         return _product(x, kernel, bias, activation)
-    if _as_product(x, kernel):
-        return activation(_conv_to_few_channels(x, kernel) + bias)
-    return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
+    return activation(_conv_to_few_channels(x, kernel) + bias)
 
 
 _ONEDNN_FLAGS = {
@@ -142,24 +140,59 @@ def has_onednn() -> bool:
     return not _ONEDNN_FLAGS.isdisjoint(words)
 
 
-def _as_product(x: tf.Tensor, kernel: tf.Tensor) -> bool:
-    """Whether a 3 x 3 convolution to few channels is better made of one product.
+def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.conv2d`, made of products where they are faster.
 
     Without oneDNN, which TensorFlow uses only on processors with instructions for it,
-    its gradients take a third of a convolution's time. With it they take longer. In
-    bfloat16 the sum of nine products that have been rounded is less exact; an
-    accelerator's sum is not rounded again.
+    gradients that are products take a third to three quarters of the time of those of a
+    convolution to few channels. With it they take longer. In bfloat16 the sum of nine
+    products that have been rounded is less exact; an accelerator's sum is not rounded
+    again.
     """
-    if kernel.shape[:2] != [3, 3] or 9 * kernel.shape[3] > kernel.shape[2]:
-        return False
-    return _is_for_accelerator or (
-        x.dtype != tf.bfloat16
-        and not has_onednn()
-        and not tf.config.list_physical_devices("GPU")
-    )
+    channels_in, channels_out = kernel.shape[2:]
+    if kernel.shape[:2] == [3, 3]:
+        has_slow_gradients = (
+            x.dtype != tf.bfloat16
+            and not has_onednn()
+            and not tf.config.list_physical_devices("GPU")
+        )
+        if 9 * channels_out <= channels_in:
+            if _is_for_accelerator or has_slow_gradients:
+                return _sum_of_taps(x, kernel)
+        elif 9 * channels_out <= 4 * channels_in:
+            if has_slow_gradients and not _is_for_accelerator:
+                return _conv_with_products_as_gradients(x, kernel)
+    return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
-def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def _conv_with_products_as_gradients(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
+    """`tf.nn.conv2d`, 3 x 3: both gradients from what the taps see of the output's."""
+    channels_in, channels_out = kernel.shape[2:]
+
+    def turned(kernel: tf.Tensor) -> tf.Tensor:
+        """The kernel of the convolution that goes back."""
+        return tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seen = tf.reshape(_seen_by_taps(dy), [-1, 9 * channels_out])
+        flat = tf.reshape(turned(kernel), [9 * channels_out, channels_in])
+        of_flat = tf.matmul(seen, tf.reshape(x, [-1, channels_in]), transpose_a=True)
+        of_turned = tf.reshape(of_flat, [3, 3, channels_out, channels_in])
+        return tf.reshape(seen @ flat, tf.shape(x)), turned(of_turned)
+
+    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+
+
+def _seen_by_taps(x: tf.Tensor) -> tf.Tensor:
+    """What a 3 x 3 kernel sees at each pixel, tap after tap: `[B, H, W, 9 C]`."""
+    height, width = _spatial_shape(x)
+    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    seen = [tf.slice(padded, [0, *at, 0], [-1, height, width, -1]) for at in _TAPS]
+    return tf.concat(seen, axis=-1)
+
+
+def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
     num_products = 9 * channels_out
@@ -205,11 +238,8 @@ def _conv_of_few_channels(
     of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
     if _is_for_accelerator:
-        height, width = _spatial_shape(x)
-        padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        seen = [padded[:, i : i + height, j : j + width] for i, j in _TAPS]
         unused = -9 * channels % _ALIGNMENT
-        seen = tf.pad(tf.concat(seen, axis=-1), [[0, 0]] * 3 + [[0, unused]])
+        seen = tf.pad(_seen_by_taps(x), [[0, 0]] * 3 + [[0, unused]])
         flat = tf.pad(flat, [[0, unused], [0, 0]])
         return _product(seen, flat, bias, activation)
     if 9 * channels > channels_out / 4 or not has_onednn():
