@@ -149,19 +149,19 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     products that have been rounded is less exact; an accelerator's sum is not rounded
     again.
     """
+    has_slow_gradients = (
+        x.dtype != tf.bfloat16
+        and not has_onednn()
+        and not tf.config.list_physical_devices("GPU")
+    )
     channels_in, channels_out = kernel.shape[2:]
-    if kernel.shape[:2] == [3, 3]:
-        has_slow_gradients = (
-            x.dtype != tf.bfloat16
-            and not has_onednn()
-            and not tf.config.list_physical_devices("GPU")
-        )
-        if 9 * channels_out <= channels_in:
-            if _is_for_accelerator or has_slow_gradients:
-                return _sum_of_taps(x, kernel)
-        elif 9 * channels_out <= 4 * channels_in:
-            if has_slow_gradients and not _is_for_accelerator:
-                return _conv_with_products_as_gradients(x, kernel)
+    is_3_x_3 = kernel.shape[:2] == [3, 3]
+    is_narrow = is_3_x_3 and 9 * channels_out <= channels_in
+    if is_narrow and (_is_for_accelerator or has_slow_gradients):
+        return _sum_of_taps(x, kernel)
+    is_narrow = is_3_x_3 and 9 * channels_out <= 4 * channels_in
+    if is_narrow and has_slow_gradients and not _is_for_accelerator:
+        return _conv_with_products_as_gradients(x, kernel)
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
