@@ -5,12 +5,15 @@ PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
 # Not compiling all of TensorFlow to bytecode saves most of a minute of installing.
-PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile \
-  -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# uv installs in seconds what takes pip minutes. It does not read pip's configuration:
+# where it finds no packages, pip installs.
+install = $(PIP_INSTALL) uv==0.13.9 && $(UV_INSTALL) $(1) || $(PIP_INSTALL) $(1)
 BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
 # With a path, not a hook: the checkout has the package's name, and beside it Python would
 # take the checkout for the package.
-EDITABLE := --config-settings editable_mode=compat -e
+EDITABLE := -c constraints.txt --config-settings editable_mode=compat -e
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
 # Where it is set, every process compiles all of TensorFlow again: 10 to 20 seconds.
@@ -72,15 +75,16 @@ clean: ## Remove the environment, builds and caches, but no runs
 	@touch $@
 
 .venv/installed: .venv/created $(DEPENDENCIES)
-	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
-	$(PIP_INSTALL) $(EDITABLE) .
+	@echo "Installing tfp_glow into .venv: TensorFlow is large, this may take minutes."
+	$(call install,$(EDITABLE) .)
 	@touch $@
 
 .venv/installed-dev: .venv/created $(DEPENDENCIES)
-	@echo "Installing tfp_glow into .venv: TensorFlow is large, this takes minutes."
-	$(PIP_INSTALL) $(EDITABLE) '.[dev]'
+	@echo "Installing tfp_glow into .venv: TensorFlow is large, this may take minutes."
+	$(call install,$(EDITABLE) '.[dev]')
 	@touch .venv/installed $@
 
+# By pip alone, whose configuration may name an index of PyTorch without CUDA.
 .venv/installed-benchmarks: .venv/created $(DEPENDENCIES)
 	@echo "Installing tfp_glow and PyTorch into .venv: gigabytes, this takes minutes."
 	$(PIP_INSTALL) $(EDITABLE) '.[benchmarks]'
