@@ -184,6 +184,24 @@ def test_bad_messages_are_refused(serve, models, images, change, code):
     asyncio.run(main())
 
 
+def test_bodies_of_all_requests_are_counted_together(serve, models, images):
+    async def main():
+        async with serve(models) as server, connected(server) as stub:
+            message, state = request(images=images), server.state
+            with state.room_for(state.limits.max_bytes_together - 10):
+                with pytest.raises(grpc.aio.AioRpcError) as error:
+                    await stub.ModelInfer(message)
+            assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "too much memory" in error.value.details()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.ModelInfer(request("unknown", images=images))
+            size = message.ByteSize()
+            with state.room_for(state.limits.max_bytes_together - size):
+                await stub.ModelInfer(message)
+
+    asyncio.run(main())
+
+
 def test_clients_load_and_unload_nothing(serve, models):
     async def main():
         async with serve(models) as server, connected(server) as stub:

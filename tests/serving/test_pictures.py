@@ -39,6 +39,17 @@ def test_jpeg_is_read():
     )
 
 
+def test_rotated_as_the_camera_says():
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(8, 6))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    (turned,) = from_base64([encoded(image, exif=exif)], GREY)
+    np.testing.assert_array_equal(turned[..., 0], np.asarray(image)[::-1, ::-1])
+    exif[0x0112] = 6  # lies on its side
+    with pytest.raises(Refused, match="must be 6 x 8 pixels. Received: 8 x 6"):
+        from_base64([encoded(image, exif=exif)], GREY)
+
+
 def test_grey_of_a_canvas_stays_what_it_is():
     # A browser's canvas writes RGBA.
     grey = np.arange(48, dtype=np.uint8).reshape(8, 6)

@@ -64,6 +64,7 @@ def test_a_process_serves_and_ends(models, in_process):
         np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-5)
         check_grpc(grpc_port, expected)
         check_long_head(port)
+        check_long_bodies(connection, expected)
         check_other_addresses(port)
 
         # SIGTERM while clients ask all the time.
@@ -137,6 +138,14 @@ def check_long_head(port):
         except OSError:
             received = received or b"HTTP/1.1 400"  # closed while we were sending
     assert received.startswith(b"HTTP/1.1 400")
+
+
+def check_long_bodies(connection, expected):
+    """Longer than a head may be, and cut by the network where it likes."""
+    for length in 2 ** np.arange(16, 23):
+        status, answer = ask(connection, BODY.ljust(length))
+        assert status == 200, answer
+        np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-5)
 
 
 def check_other_addresses(port):

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("kserve", reason="needs the extra serve")
 
+from tfp_glow.serving import repository as loading
 from tfp_glow.serving.folder import ModelFolder
 from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.refused import Refused
@@ -103,6 +104,34 @@ def test_a_broken_version_is_logged_once_and_tried_again_when_mended(
     with caplog.at_level("WARNING", "tfp_glow.serving"):
         asyncio.run(main())
     assert caplog.text.count("is damaged") == 1
+
+
+def test_an_error_of_any_kind_ends_no_watching(
+    serve, models, exported, caplog, monkeypatch
+):
+    def fail(*args):
+        raise RuntimeError("a loop of links")
+
+    async def main():
+        async with serve(models) as server:
+            repository = server.state.repository
+            watching = asyncio.create_task(repository.watch(SECONDS))
+            with monkeypatch.context() as patch:
+                patch.setattr(ModelFolder, "look", fail)
+                await until(lambda: "a loop of links" in caplog.text)
+            await asyncio.sleep(5 * SECONDS)
+            caplog.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(loading, "ServedModel", fail)
+                add_version(models, 2, exported)
+                await until(lambda: "a loop of links" in caplog.text)
+                await asyncio.sleep(5 * SECONDS)
+            assert caplog.text.count("a loop of links") == 1
+            add_version(models, 3, exported)
+            await until(lambda: 3 in repository.models["digits"].versions)
+            watching.cancel()
+
+    asyncio.run(main())
 
 
 def test_what_is_removed_is_served_no_more(serve, models, exported):

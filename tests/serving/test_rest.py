@@ -13,6 +13,8 @@ from PIL import Image
 
 pytest.importorskip("kserve", reason="needs the extra serve")
 
+from tfp_glow.serving.refused import shown
+
 SAMPLE = {"seed": [3, 4, 5], "temperature": [0.5, 0.7, 1.0]}
 
 
@@ -35,6 +37,13 @@ def assert_same_images(received, expected):
     difference = np.abs(np.array(received, int) - expected)
     assert difference.max() <= 1
     assert np.mean(difference > 0) < 0.01
+
+
+def test_what_is_nested_deeper_than_python_prints_is_shown():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    assert shown(value) == "a deep list"
 
 
 def test_rows_and_columns_are_answered_as_in_process(serve, models, images, in_process):

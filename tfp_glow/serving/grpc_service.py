@@ -55,7 +55,7 @@ def make_grpc_server(
         OSError: If the address is taken.
     """
     server = grpc.aio.server(
-        interceptors=[_RefuseWhatIsNoMessage()],
+        interceptors=[_Parser(state)],
         options=[
             ("grpc.max_send_message_length", _MAX_ANSWER),
             ("grpc.max_receive_message_length", state.limits.max_bytes + _OVERHEAD),
@@ -75,8 +75,14 @@ def make_grpc_server(
     return server, port
 
 
-class _RefuseWhatIsNoMessage(grpc.aio.ServerInterceptor):
-    """Parses requests where it can say what is wrong: gRPC would answer UNKNOWN."""
+class _Parser(grpc.aio.ServerInterceptor):
+    """Parses requests where it can say what is wrong: gRPC would answer UNKNOWN.
+
+    It counts them among the bodies in memory, too.
+    """
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -85,10 +91,14 @@ class _RefuseWhatIsNoMessage(grpc.aio.ServerInterceptor):
 
         async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
             try:
-                request = handler.request_deserializer(data)
-            except Exception:  # protobuf has a kind of its own
-                await _abort(context, Refused("The request is no such message."))
-            return await handler.unary_unary(request, context)
+                with self._state.room_for(len(data)):
+                    try:
+                        request = handler.request_deserializer(data)
+                    except Exception as error:  # protobuf has a kind of its own
+                        raise Refused("The request is no such message.") from error
+                    return await handler.unary_unary(request, context)
+            except Refused as error:
+                await _abort(context, error)
 
         return grpc.unary_unary_rpc_method_handler(
             answer, response_serializer=handler.response_serializer

@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tfp_glow._pictures import on_white, to_png
 from tfp_glow.serving.refused import Refused
@@ -67,21 +67,27 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
         raise Refused(f"A picture of `{tensor.name}` is no base64.") from error
     try:
         with _opened(data) as image:
-            if image.size != (width, height):
-                raise Refused(
-                    f"Pictures of `{tensor.name}` must be {width} x {height} pixels. "
-                    f"Received: {image.width} x {image.height}."
-                )
+            _check_size(image, tensor)
             if image.mode not in _MODES:
                 raise Refused(f"A picture has mode {image.mode}: 8 bits are expected.")
             image.verify()  # Else a PNG may be cut off behind its last pixel.
         with _opened(data) as image:
-            image = on_white(image, num_channels)
+            image = on_white(ImageOps.exif_transpose(image), num_channels)
+            _check_size(image, tensor)
             return np.asarray(image, np.uint8).reshape(height, width, num_channels)
     except Refused:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for broken files.
         raise Refused(f"A picture of `{tensor.name}` is no PNG or JPEG.") from error
+
+
+def _check_size(image: Image.Image, tensor: Tensor) -> None:
+    _, height, width, _ = tensor.shape
+    if image.size != (width, height):
+        raise Refused(
+            f"Pictures of `{tensor.name}` must be {width} x {height} pixels. "
+            f"Received: {image.width} x {image.height}."
+        )
 
 
 def _opened(data: bytes) -> Image.Image:

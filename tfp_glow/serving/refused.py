@@ -59,5 +59,8 @@ def shown(value: Any, length: int = 60) -> str:
         >>> shown("x" * 100, length=8)
         "'xxxxxxx..."
     """
-    text = ascii(value[:length] if isinstance(value, str) else value)
+    try:
+        text = ascii(value[:length] if isinstance(value, str) else value)
+    except RecursionError:  # orjson reads deeper than Python prints.
+        text = f"a deep {type(value).__name__}"
     return text if len(text) <= length else f"{text[:length]}..."

@@ -218,7 +218,7 @@ class Repository(ModelRepository):
             await asyncio.sleep(seconds)
             try:
                 errors = await self._update(is_start=False)
-            except OSError as error:  # such as a file system that is away for a while
+            except Exception as error:  # such as of a file system that is away a while
                 errors = [error]
             for error in errors:
                 _logger.error("%s", error)
@@ -258,7 +258,7 @@ class Repository(ModelRepository):
                 version = await self._load(
                     name, number, found[number], is_start=is_start
                 )
-            except (OSError, ValueError) as error:
+            except Exception as error:  # Others are served all the same.
                 errors.append(error)
                 continue
             if version is not None:
@@ -287,7 +287,7 @@ class Repository(ModelRepository):
                 return None
         except OSError:
             return None  # it is being written, or removed
-        except ValueError as error:
+        except Exception as error:
             if self._failed.get(path) == str(error):
                 return None
             self._failed[path] = str(error)
@@ -295,7 +295,7 @@ class Repository(ModelRepository):
         try:
             model = await asyncio.to_thread(ServedModel, path)
             await asyncio.to_thread(model.warm_up, self._limits.batch_sizes)
-        except (OSError, ValueError):
+        except Exception:
             self._failed[path] = state
             raise
         return Version(

@@ -234,10 +234,10 @@ class _Handlers:
         started, name = time.perf_counter(), request.path_params["name"]
         state, response = self._state, Response(status_code=500)
         labels = {"model": "", "signature": "", "protocol": make.func.protocol}
-        state.watch(request)
         try:
             labels["model"] = state.repository.find(name).name
             body = await state.read_body(request)
+            state.watch(request)  # Not before: it takes what comes of a body.
             exchange = make(body=body)
             try:
                 async with asyncio.timeout(state.limits.seconds):

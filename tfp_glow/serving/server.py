@@ -181,11 +181,11 @@ class _HttpProtocol(HttpToolsProtocol):
     _num_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._is_head:
-            self._num_bytes += len(data)
-            if self._num_bytes > _MAX_HEAD and not self.transport.is_closing():
-                self.send_400_response("The head of the request is too long.")
+        self._num_bytes += len(data)
+        super().data_received(data)  # At the end of a message the count begins anew.
+        is_too_long = self._is_head and self._num_bytes > _MAX_HEAD
+        if is_too_long and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
 
     def on_headers_complete(self) -> None:
         self._is_head = False

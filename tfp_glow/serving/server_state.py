@@ -1,7 +1,8 @@
 """What all requests share: the models, and how much is going on."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -90,12 +91,29 @@ class ServerState:
         """Gives back the room of a body that `read_body` returned."""
         self._num_bytes -= len(body)
 
+    @contextmanager
+    def room_for(self, num_bytes: int) -> Iterator[None]:
+        """Counts a body that has come otherwise among those that are in memory.
+
+        Raises:
+            Refused: If all bodies together take too much memory.
+        """
+        self._check_room(num_bytes)
+        self._num_bytes += num_bytes
+        try:
+            yield
+        finally:
+            self._num_bytes -= num_bytes
+
     def _check(self, length: int, *, more: int) -> None:
         if length > self.limits.max_bytes:
             raise Refused(
                 f"A body may have {self.limits.max_bytes} bytes.",
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
+        self._check_room(more)
+
+    def _check_room(self, more: int) -> None:
         if self._num_bytes + more > self.limits.max_bytes_together:
             raise Refused(
                 "Too many requests: their bodies take too much memory. Try again in a "
