@@ -28,12 +28,16 @@ help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
 quickstart: .venv/installed ## Train on scikit-learn's digits; leaves the run in runs/digits
-	@if [ -e $(RUN) ]; then \
+	@if [ -e "$(RUN)/metrics.json" ]; then \
 	  echo "$(RUN) is there already: nothing to do. To train again: rm -r $(RUN)"; \
+	  exit; \
+	elif [ -e "$(RUN)/state.npz" ]; then \
+	  set -- --resume "$(RUN)"; \
 	else \
-	  (set -x; $(BIN)/tfp-glow train --dataset digits --preset digits --output $(RUN)) && \
-	  echo "So that tfp-glow is found: . .venv/bin/activate"; \
-	fi
+	  set -- --dataset digits --preset digits --output "$(RUN)"; \
+	fi; \
+	(set -x; $(BIN)/tfp-glow train "$$@") && \
+	echo "So that tfp-glow is found: . .venv/bin/activate"
 
 test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from matplotlib.image import imread
 
 from tfp_glow import data
 from tfp_glow.cli import main
+from tfp_glow.cli import sample as sample_command
 from tfp_glow.cli.run_folder import load_run
 from tfp_glow.glow_model import GlowModel
 
@@ -187,7 +189,7 @@ def test_pictures_show_something(trained):
     assert list(folder.glob("logs/validation/events*"))
 
 
-def test_sample(run, capsys):
+def test_sample(run, capsys, monkeypatch):
     options = ["--num-samples=130", "--temperature=0.8", "--seed=3"]
     assert main(["sample", str(run), *options]) == 0
     grid, array = map(Path, capsys.readouterr().out.split())
@@ -204,8 +206,13 @@ def test_sample(run, capsys):
     np.testing.assert_array_equal(np.load(other.with_suffix(".npy")), images)
     before = other.read_bytes()
     again = ["sample", str(run), f"--output={other}"]
-    assert main(again) == 1
-    assert "is there already" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.delattr(sample_command, "draw")  # It fails before anything is drawn.
+        assert main(again) == 1
+        assert "is there already" in capsys.readouterr().err
+        patch.setattr(os, "access", lambda path, mode: False)
+        assert main([*again, "--overwrite"]) == 1
+        assert f"no permission to write to {other.parent}" in capsys.readouterr().err
     assert other.read_bytes() == before
     assert main([*again, "--overwrite"]) == 0
     assert other.read_bytes() != before
@@ -213,6 +220,9 @@ def test_sample(run, capsys):
     # At temperature zero it is one image.
     assert main(["sample", str(run), "--temperature=0", "--num-samples=3"]) == 0
     images = np.load(run / "samples-t0-seed0.npy")
+    folder = other.parent
+    assert main(["sample", str(run), "--num-samples=1", f"--output={folder}"]) == 0
+    assert (folder / "samples-t0.7-seed0.png").exists()
     assert (images == images[:1]).all()
 
 

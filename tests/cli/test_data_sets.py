@@ -5,6 +5,7 @@ import shutil
 import socket
 import urllib.request
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from PIL import Image
 
 from tfp_glow import data
 from tfp_glow.cli import main
+from tfp_glow.cli.inference import load_held_out, numbers_of_classes
+from tfp_glow.cli.parser import make_parser
+from tfp_glow.cli.run_folder import load_run
 
 TINY = ["--num-levels=1", "--num-steps=1", "--hidden-channels=4", "--epochs=1"]
 SIZE = ["--image-size=8", "--batch-size=4"]
@@ -103,6 +107,44 @@ def test_pictures_that_were_added_or_renamed_are_noticed(copied, capsys):
     message = error(capsys, "evaluate", run)
     assert "The classes of" in message
     assert "Received: ('cat', 'wolf'); there were ['cat', 'dog']" in message
+    message = error(capsys, "evaluate", run, named)
+    assert "was not trained on classes ['wolf']" in message
+    assert "among these: ['cat', 'dog']" in message
+
+
+def test_classes_of_another_folder_are_told_by_their_names(trained, tmp_path, capsys):
+    pets = trained / "pets"
+    names = [f"{c}/{i}.png" for c in ("ant", "cat", "dog") for i in range(10)]
+    save_pictures(tmp_path / "more", names)
+    trained_on = SimpleNamespace(
+        path=trained / "run", config={"class_names": ["dog", "ant", "cat"]}
+    )
+    info = data.describe(f"folder:{tmp_path / 'more'}", image_size=8)
+    assert numbers_of_classes(info, trained_on).tolist() == [1, 2, 0]
+    # Here dog is 0, and there it is 1.
+    shutil.copytree(pets / "dog", tmp_path / "dogs" / "test" / "dog")
+    shutil.copytree(pets / "dog", tmp_path / "dogs" / "train" / "dog")
+    shutil.copytree(pets / "cat", tmp_path / "dogs" / "train" / "cat")
+    (tmp_path / "dogs" / "train" / "cat").rename(tmp_path / "dogs" / "train" / "zebu")
+    message = error(
+        capsys, "evaluate", trained / "run", f"--dataset=folder:{tmp_path / 'dogs'}"
+    )
+    assert "was not trained on classes ['zebu']" in message
+
+
+def test_labels_become_those_of_the_run(trained, copied, capsys):
+    config = read_config(copied)
+    config["class_names"] = ["dog", "cat"]  # as if it had been trained so
+    (copied / "run" / "config.json").write_text(json.dumps(config))
+    named = ["--dataset", f"folder:{copied / 'pets'}"]
+    runs = [load_run(root / "run") for root in (trained, copied)]
+    parser = make_parser()
+    arguments = parser.parse_args(["evaluate", str(copied / "run"), *named])
+    one, other = (load_held_out(run, arguments).labels for run in runs)
+    assert sorted({*one}) == [0, 1]
+    np.testing.assert_array_equal(other, 1 - one)
+    message = error(capsys, "attributes", copied / "run", *named)
+    assert "numbers its classes in another order" in message
 
 
 def test_a_picture_that_was_renamed_is_noticed(copied, capsys):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import tfp_glow as tfg
 from tfp_glow.cli import main
-from tfp_glow.cli.run_folder import load_run
+from tfp_glow.cli.run_folder import load_run, locked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "openai"))
 from openai_glow import Config, make_variables, write_checkpoint
@@ -105,6 +105,9 @@ def test_errors_leave_nothing(checkpoint, run, tmp_path, capsys):
     before = (run / "model.keras").read_bytes()
     assert main(arguments(checkpoint, run)) == 1
     assert "is not empty" in capsys.readouterr().err
+    with locked(run):
+        assert main(arguments(checkpoint, run, "--overwrite")) == 1
+    assert "Another training is writing to" in capsys.readouterr().err
     assert (run / "model.keras").read_bytes() == before
 
 

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tfp_glow.cli import evaluate, main
+from tfp_glow.cli.parser import make_parser
 from tfp_glow.presets import PRESETS
 from tfp_glow.version import __version__
 
@@ -216,6 +218,41 @@ def test_interrupt(capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "run", interrupt)
     assert main(["evaluate", "run"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [tf.errors.DataLossError(None, None, "cut short"), MemoryError("too large")],
+)
+def test_errors_of_tensorflow_and_of_memory_are_told(capsys, monkeypatch, error):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(evaluate, "run", fail)
+    assert main(["evaluate", "run"]) == 1
+    assert capsys.readouterr().err == f"tfp-glow: error: {error}\n"
+
+
+def test_mistakes_of_ours_are_raised(monkeypatch):
+    def fail(arguments):
+        raise KeyError("name")
+
+    monkeypatch.setattr(evaluate, "run", fail)
+    with pytest.raises(KeyError):
+        main(["evaluate", "run"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("sets", "/there/sets"), ("~/sets", "/home/me/sets"), ("gs://a/b", "gs://a/b")],
+)
+def test_folder_of_data_sets_is_the_same_from_anywhere(
+    tmp_path, monkeypatch, text, expected
+):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    parsed = make_parser().parse_args(["evaluate", "run", "--data-dir", text])
+    assert parsed.data_dir == expected.replace("/there", str(tmp_path))
 
 
 def test_debug_raises(monkeypatch, tmp_path):

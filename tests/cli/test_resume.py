@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfp_glow._files import replacing
 from tfp_glow.callbacks import TrainingState
 from tfp_glow.callbacks.training_state import read_position
 from tfp_glow.cli import main
+from tfp_glow.cli import train as train_command
 from tfp_glow.cli.run_folder import locked, telling_of_full_disk
 from tfp_glow.cli.stop import StopOnSignal
 
@@ -61,6 +63,8 @@ def test_killed_or_stopped_it_ends_in_the_same_numbers(
 ):
     """Twice from the middle of an epoch, and once from its end, as if without a stop.
 
+    A signal in the very last step stops nothing: all is trained.
+
     Killed in the first epoch, and in a process of its own; stopped by signals here.
     """
     one_thread = {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTEROP", "INTRAOP")}
@@ -99,7 +103,14 @@ def test_killed_or_stopped_it_ends_in_the_same_numbers(
     assert "Going on in epoch 2, after 2 steps of it" in capsys.readouterr().out
     assert read_position(folder / "state.npz") == (2, 0)
 
+    def signal_in_the_last_step(self, batch: int, logs: object = None) -> None:
+        if (self._state.epoch, self._state.batch) == (2, 3):
+            os.kill(os.getpid(), signal.SIGINT)
+        end(self, batch, logs)
+
+    monkeypatch.setattr(StopOnSignal, "on_train_batch_end", signal_in_the_last_step)
     assert resume(folder) == 0
+    assert "Training had come to its end" in capsys.readouterr().err
     np.testing.assert_array_equal(rows(folder), rows(whole))
     names = sorted(path.name for path in folder.iterdir())
     assert names == sorted(path.name for path in whole.iterdir())
@@ -169,6 +180,29 @@ def test_two_trainings_in_one_folder(tmp_path, capsys, on_save):
     assert train(folder) == 1
     assert status == [1]
     assert "Another training is writing to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_another_began_while_this_one_made_ready(
+    tmp_path, monkeypatch, capsys, has_ended
+):
+    folder = tmp_path / "run"
+    new_run = train_command.new_run
+    with ExitStack() as other:
+
+        def new_run_beside_another(*args) -> tuple:
+            other.enter_context(locked(folder))
+            (folder / "config.json").write_text("of the other")
+            if has_ended:
+                other.close()
+            return new_run(*args)
+
+        monkeypatch.setattr(train_command, "new_run", new_run_beside_another)
+        assert train(folder) == 1
+    expected = "is not empty" if has_ended else "Another training is writing to"
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    assert (folder / "config.json").read_text() == "of the other"
 
 
 def test_stopped_before_its_first_step_and_what_it_does_not_go_on_with(

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -153,12 +153,11 @@ def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(alone, tmp_pat
     np.testing.assert_array_equal(
         losses(tmp_path / "broken"), losses(tmp_path / "whole")
     )
-    models = [
-        keras.models.load_model(Path(run) / "model.keras").get_weights()
+    one, other = (
+        ZipFile(Path(run, "model.keras")).read("model.weights.h5")
         for run in (whole, broken)
-    ]
-    for one, other in zip(*models, strict=True):
-        np.testing.assert_array_equal(one, other)
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"cluster": {"worker": []}}'])

@@ -108,6 +108,42 @@ def test_validation_is_part_of_train_where_there_is_none(tmp_path, there):
     assert describe(tmp_path).num_examples == expected
 
 
+def test_what_lies_beside_splits_is_left_out(tmp_path, caplog):
+    for split in ("train", "test"):
+        for i in range(10):
+            save(tmp_path, f"{split}/{i}.png")
+    save(tmp_path, "cover.png", size=(9, 9))
+    save(tmp_path, "extra/0.png")
+    save(tmp_path, ".hidden/0.png")
+    save(tmp_path, "train/.hidden/0.png")
+    info = describe(tmp_path)
+    assert info.num_examples == {"train": 9, "validation": 1, "test": 10}
+    assert info.num_classes is None
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "2 pictures elsewhere are left out" in message
+    assert "cover.png" in message
+    assert "extra/0.png" in message
+
+
+def test_train_may_be_a_class(tmp_path):
+    for name in ("train", "plane"):
+        for i in range(10):
+            save(tmp_path, f"{name}/{i}.png")
+    assert describe(tmp_path).class_names == ("plane", "train")
+
+
+def test_links_to_folders_are_followed_but_not_in_a_loop(tmp_path):
+    for i in range(6):
+        save(tmp_path, f"elsewhere/{i}.png")
+        save(tmp_path, f"pictures/cat/{i}.png")
+    (tmp_path / "pictures" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "pictures")
+    info = describe(tmp_path / "pictures")
+    assert info.class_names == ("cat", "dog")
+    assert sum(info.num_examples.values()) == 12
+
+
 def test_names_need_not_be_unicode(tmp_path):
     for i in range(3):
         file = save(tmp_path, f"{i}.png", color=(i, 0, 0))

@@ -67,6 +67,13 @@ def test_pretrained_model(served):
     np.testing.assert_array_equal(studio.examples, known.images)
 
 
+def test_options_of_runs_are_refused_with_a_pretrained_model(served, capsys):
+    options = ["--attributes", "a.npz", "--data-dir", "sets"]
+    assert main(["demo", "--pretrained", "digits", "--port", "0", *options]) == 1
+    assert "leave --attributes, --data-dir out" in capsys.readouterr().err
+    assert served == []
+
+
 def test_port_that_is_taken(run, served, capsys):
     with bound_socket("127.0.0.1", 0) as bound:
         bound.listen()

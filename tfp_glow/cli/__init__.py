@@ -64,9 +64,24 @@ def run_command(
         status = importlib.import_module(module).run(parsed)
     except KeyboardInterrupt as interrupt:
         return getattr(interrupt, "exit_status", _INTERRUPTED)
-    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
-        if os.environ.get("TFP_GLOW_DEBUG"):
+    except Exception as error:
+        if os.environ.get("TFP_GLOW_DEBUG") or not isinstance(error, _told()):
             raise
         print(f"{program}: error: {error}", file=sys.stderr)
         return 1
     return status or 0
+
+
+def _told() -> tuple[type[Exception], ...]:
+    """Errors of which the message is enough; others are mistakes of ours."""
+    tensorflow = sys.modules.get("tensorflow")  # such as one record cut short
+    of_tensorflow = (tensorflow.errors.OpError,) if tensorflow else ()
+    return (
+        ImportError,
+        MemoryError,
+        NotImplementedError,
+        OSError,
+        TypeError,
+        ValueError,
+        *of_tensorflow,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfp_glow import data
-from tfp_glow.cli.inference import find_dataset
+from tfp_glow.cli.inference import find_dataset, numbers_of_classes
 from tfp_glow.cli.picture_input import read_pictures
 from tfp_glow.cli.report import table
 from tfp_glow.cli.run_folder import Run, load_run
@@ -68,6 +68,11 @@ def _of_dataset(
     examples = data.load(dataset, arguments.split, **{kind: True}, **source)
     if arguments.limit is not None:
         examples = examples.take(arguments.limit)
+    if not has_attributes and numbers_of_classes(info, run) is not None:
+        raise ValueError(
+            f"{run.path} numbers its classes in another order than {dataset}: name a "
+            f"data set with classes {run.config['class_names']}."
+        )
     names = info.attribute_names or info.class_names
     names = names or map(str, range(info.num_classes))
     return list(names), examples.batch(_BATCH_SIZE).as_numpy_iterator()

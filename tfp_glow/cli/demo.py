@@ -50,6 +50,14 @@ def _studio(arguments: argparse.Namespace) -> "Studio":
     if arguments.pretrained is not None:
         from tfp_glow import pretrained
 
+        of_runs = ("attributes", "dataset", "split", "data_dir")
+        if given := [name for name in of_runs if getattr(arguments, name) is not None]:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ValueError(
+                "A pretrained model comes with its own images and directions: leave "
+                f"{options} out, or name a run folder."
+            )
+
         known = pretrained.load(arguments.pretrained)
         return Studio(
             known.model,

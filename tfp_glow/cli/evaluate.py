@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from math import isfinite
 
 from tfp_glow.cli.inference import load_held_out, measure
 from tfp_glow.cli.report import measured
@@ -37,7 +38,12 @@ def run(arguments: argparse.Namespace) -> None:
         ),
     }
     if arguments.json:
-        print(json.dumps(figures, indent=2))
+        # JSON knows no infinity; of a broken model's figures there is none.
+        plain = {
+            key: value if not isinstance(value, float) or isfinite(value) else None
+            for key, value in figures.items()
+        }
+        print(json.dumps(plain, indent=2, allow_nan=False))
         return
     draws = figures["num_noise_samples"]
     print(

@@ -10,6 +10,7 @@ from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
     check_writable,
     end_run,
+    locked,
     model_config,
     save_model,
     start_run,
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         weight_y=arguments.weight_y,
         use_ema=arguments.use_ema,
     )
+    name = None
     if arguments.dataset is not None:
         image_size = (
             arguments.image_size if data.is_resizable(arguments.dataset) else None
@@ -49,20 +51,22 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.dataset, data_dir=arguments.data_dir, image_size=image_size
         )
         check_same_shape(info, model)
+        name = info.name  # of a folder the whole path
     config = {
         "format_version": FORMAT_VERSION,
         "tfp_glow_version": __version__,
-        "dataset": arguments.dataset,
+        "dataset": name,
         "data_dir": arguments.data_dir,
         "imported_from": str(arguments.checkpoint.resolve()),
         "import_options": _options(arguments),
         "model": model_config(model),
     }
-    start_run(folder, config)
-    try:
-        save_model(model, folder / "model.keras")
-    finally:
-        end_run(folder)
+    with locked(folder):
+        start_run(folder, config)
+        try:
+            save_model(model, folder / "model.keras")
+        finally:
+            end_run(folder)
     model.summary()
     commands = next_commands(
         folder, model.glow.num_classes, names_dataset=arguments.dataset is not None

@@ -26,6 +26,7 @@ __all__ = [
     "held_out_split",
     "load_held_out",
     "measure",
+    "numbers_of_classes",
 ]
 
 BATCH_SIZE = 128  # Noise is drawn a batch at a time: another size gives other noise.
@@ -78,8 +79,33 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
             "The model may have been trained on what is measured. To measure on them "
             f"as they are, name the data set, --dataset {quote(info.name)}.",
         )
+    numbers = numbers_of_classes(info, run)
     images, labels = data.load_arrays(dataset, split, limit=arguments.limit, **source)
+    if labels is not None and numbers is not None:
+        labels = numbers[labels]
     return HeldOut(dataset, split, info.note, images, labels)
+
+
+def numbers_of_classes(info: DatasetInfo, run: Run) -> np.ndarray | None:
+    """Which number a run has given to each class of a data set, by their names.
+
+    Returns:
+        Integers, or None where the classes are the same, or have no names.
+
+    Raises:
+        ValueError: If the run knows nothing of one of the classes.
+    """
+    known, names = list(run.config.get("class_names", [])), info.class_names
+    if not known or not names or tuple(known) == names:
+        return None
+    others = [name for name in names if name not in known]
+    if others:
+        raise ValueError(
+            f"{run.path} was not trained on classes {others[:_NUM_NAMED]} of "
+            f"{info.name!r}. Name a data set whose classes are among these: "
+            f"{known[:_NUM_NAMED]}."
+        )
+    return np.array([known.index(name) for name in names])
 
 
 def find_dataset(

@@ -74,8 +74,16 @@ def add_limit(parser: argparse.ArgumentParser, help: str) -> None:
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Adds where prepared data sets are."""
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of prepared TensorFlow Datasets"
+        "--data-dir",
+        type=_folder_or_address,
+        metavar="DIR",
+        help="folder of prepared TensorFlow Datasets",
     )
+
+
+def _folder_or_address(text: str) -> str:
+    """A folder, as a run remembers it: wherever the next command is given."""
+    return text if "://" in text else str(Path(text).expanduser().absolute())
 
 
 def add_seed(parser: argparse.ArgumentParser, purpose: str) -> None:

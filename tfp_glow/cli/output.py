@@ -1,6 +1,7 @@
 """Where a command writes what it was asked for."""
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,9 +25,12 @@ def output_files(
 
     Raises:
         FileExistsError: If a file of `--output` is there and may not be replaced.
+        PermissionError: If the folder cannot be written to.
         ValueError: If `--output` names a file of another kind.
     """
     picture = arguments.output or default
+    if picture.is_dir():
+        picture = picture / default.name
     if picture.suffix.lower() in _OTHERS:
         raise ValueError(
             f"The picture is a PNG file, and what else there is has the same name. "
@@ -43,4 +47,9 @@ def output_files(
                     "replace it with --overwrite."
                 )
     picture.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(picture.parent, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"There is no permission to write to {picture.parent}. Name a file in "
+            "another folder with --output."
+        )
     return files

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def read_pictures(
     """
     shape = _shape_before_padding(files, event_shape)
     names = tf.data.Dataset.from_tensor_slices(
-        {"file": list(map(str, files)), **others}
+        {"file": list(map(os.fsencode, files)), **others}
     )
     return to_squares(names, shape).map(
         lambda example: example | {"image": pad(example["image"], shape)}

@@ -29,6 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
     num_samples = arguments.num_samples
     class_names = trained.config.get("class_names", [])
     label = find_label(arguments.label, trained.model.glow.num_classes, class_names)
+    of_label = "" if label is None else f"label{label}-"
+    name = f"samples-{of_label}t{arguments.temperature:g}-seed{arguments.seed}.png"
+    grid, array = output_files(arguments, trained.path / name, [".npy"])
     images = draw(
         trained.model,
         num_samples,
@@ -36,9 +39,6 @@ def run(arguments: argparse.Namespace) -> None:
         labels=None if label is None else np.full(num_samples, label),
         seed=arguments.seed,
     )
-    of_label = "" if label is None else f"label{label}-"
-    name = f"samples-{of_label}t{arguments.temperature:g}-seed{arguments.seed}.png"
-    grid, array = output_files(arguments, trained.path / name, [".npy"])
     image_grid(images[:_MAX_SHOWN]).savefig(grid)
     np.save(array, images)
     print(grid)

@@ -128,13 +128,16 @@ def _begin(
     """A new run."""
     output = arguments.output
     check_writable(output, overwrite=arguments.overwrite)
-    if output.exists():
+    is_new = not output.exists()  # It is made when all else is known to be right.
+    if not is_new:
         stack.enter_context(locked(output))
     info, settings, model, config = new_run(arguments, strategy)
 
     def on_start() -> None:
-        if not output.exists():
+        if is_new:
             stack.enter_context(locked(output))
+            # Another training may have made it in the meantime, and come to its end.
+            check_writable(output, overwrite=arguments.overwrite)
         start_run(output, config)
         barrier(strategy)
 

@@ -157,7 +157,7 @@ def _read(file: Path, changed_at: int) -> dict[str, np.ndarray]:
             return {
                 n: content[n] for n in content.files if n in names
             } or dict.fromkeys(content.files, np.empty(0))
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error)
         if "pickle" in reason:  # NumPy's guess of whatever does not begin as its files
             reason = "it is damaged, or holds Python objects"

@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class FolderDataset:
     - Folders named train, validation and test are the splits; otherwise a tenth of the
       pictures each, 5,000 at most, chosen by their names, is validation and test. Where
       there is a folder train, a tenth of it is validation if there is no such folder.
+      What lies beside train and one of the others is left out, with a warning.
+    - Links to folders are followed; hidden files and folders are not looked at.
     - Where all pictures lie in folders, the topmost of these are the classes, numbered
       in the order of their names.
     - Grey pictures stay grey if all are; among others they become coloured.
@@ -90,10 +92,12 @@ class FolderDataset:
                 "the folder too."
             )
         self._image_size, self._crop, self._seed = image_size, crop, seed
+        self._splits = _split_up(tuple(file for file, _, _ in found), self._root)
+        used = {file for files in self._splits.values() for file in files}
+        found = [picture for picture in found if picture[0] in used]
         self._shape = _event_shape(found, image_size, self._root)
         self._num_grey = sum(is_grey for _, _, is_grey in found)
         self._num_small = sum(min(size) < min(self._shape[:2]) for _, size, _ in found)
-        self._splits = _split_up([file for file, _, _ in found], self._root)
         self._classes = _classes(self._splits)
 
     def info(self) -> DatasetInfo:
@@ -155,12 +159,28 @@ class FolderDataset:
 
 def _pictures(root: Path) -> list[tuple[Path, tuple[int, int], bool]]:
     """Files that begin as pictures do, with their size and whether they are grey."""
-    files = sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
-    )
+    files = sorted(f for f in _files(root) if f.suffix.lower() in _SUFFIXES)
     return _beginnings(tuple(files))
+
+
+def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Files in a folder and below, but hidden ones; follows links, but in a loop."""
+    here = folder.resolve()
+    if here in above:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        _log.warning("%s cannot be read and is left out.", folder)
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = folder / entry.name
+        if entry.is_dir():
+            yield from _files(path, above | {here})
+        else:
+            yield path
 
 
 @functools.lru_cache(maxsize=4)  # a command asks several times
@@ -170,20 +190,23 @@ def _beginnings(files: tuple[Path, ...]) -> list[tuple[Path, tuple[int, int], bo
         seen = list(pool.map(_header, files))
     broken = [file for file, header in zip(files, seen, strict=True) if header is None]
     if broken:
-        names = ", ".join(str(file) for file in broken[:_NUM_NAMED])
-        more = f" and {len(broken) - _NUM_NAMED} more" if broken[_NUM_NAMED:] else ""
         _log.warning(
-            "%d of %d pictures cannot be read and are left out: %s%s.",
+            "%d of %d pictures cannot be read and are left out: %s.",
             len(broken),
             len(files),
-            names,
-            more,
+            _named(broken),
         )
     return [
         (file, *header)
         for file, header in zip(files, seen, strict=True)
         if header is not None
     ]
+
+
+def _named(files: Sequence[Path]) -> str:
+    """The first few, by their names."""
+    more = f" and {len(files) - _NUM_NAMED} more" if files[_NUM_NAMED:] else ""
+    return ", ".join(map(str, files[:_NUM_NAMED])) + more
 
 
 def _header(file: Path) -> tuple[tuple[int, int], bool] | None:
@@ -218,14 +241,25 @@ def _event_shape(
     return height, width, channels
 
 
-def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
+@functools.lru_cache(maxsize=4)  # so that it warns once
+def _split_up(files: tuple[Path, ...], root: Path) -> dict[str, dict[Path, str]]:
     """The files of each split, with the name of their class, empty where none."""
     names = {n: split for split, names in _SPLIT_FOLDERS.items() for n in names}
     # By a checksum of the name: a mixture of classes from the first on, and the same
     # pictures held out whatever else is in the folder.
     files = sorted(files, key=lambda f: zlib.crc32(os.fsencode(f.relative_to(root))))
     split_of = {f: names.get(f.relative_to(root).parts[0].lower()) for f in files}
-    is_split_already = None not in split_of.values() and "train" in split_of.values()
+    others = [f for f in files if split_of[f] is None]
+    # Beside others "train" alone may be a class.
+    found = set(split_of.values())
+    is_split_already = "train" in found and (not others or len(found - {None}) > 1)
+    if is_split_already and others:
+        _log.warning(
+            "%s holds folders of splits, and %d pictures elsewhere are left out: %s.",
+            root,
+            len(others),
+            _named(others),
+        )
     if is_split_already:
         splits = {s: [f for f in files if split_of[f] == s] for s in SPLITS}
     else:
