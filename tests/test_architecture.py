@@ -38,6 +38,7 @@ ORDER = [
     "variational_dequantization",
     "image_flow",
     "step_guard",
+    "_first_batch",
     "flow_model",
     "summary",
     "export",
@@ -67,6 +68,7 @@ HELPERS = {"_extras", "_pictures", "_suggest", "_checks"}
 
 KERAS = {
     "adamax",
+    "_first_batch",
     "flow_model",
     "glow_model",
     "_places",

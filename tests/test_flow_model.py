@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_glow as tfg
+from tfp_glow._first_batch import first_batch
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -248,6 +249,65 @@ def test_float64_arrays_and_targets_anywhere():
             call()
     with pytest.raises(ValueError, match="Received: metrics="):
         model.compile(metrics=["mae"])
+
+
+def test_a_flow_of_float64_trains_on_arrays_and_one_of_float32_on_any_data():
+    base = tfd.Sample(tfd.Normal(np.float64(0), 1.0), [4])
+    flow = tfg.ActNormBijector(4, dtype=tf.float64)
+    double = tfg.FlowModel(tfd.TransformedDistribution(base, flow))
+    single = tfg.FlowModel(act_norm_distribution())
+    x = vectors().astype("float64")
+    losses = []
+    for model, data in (
+        (double, x),
+        (single, tf.data.Dataset.from_tensor_slices(x).batch(512)),
+    ):
+        model.compile(keras.optimizers.SGD(1e-2))
+        losses.append(model.fit(data, batch_size=512, epochs=2, verbose=0))
+        assert model(x).dtype == model.distribution.dtype
+    np.testing.assert_allclose(
+        losses[0].history["loss"], losses[1].history["loss"], rtol=1e-5
+    )
+
+
+def test_initialises_within_distributions_and_says_where_it_cannot():
+    x = vectors()
+    inside = tfg.FlowModel(tfd.Independent(act_norm_distribution(), 0))
+    inside.fit(x, verbose=0)
+    assert tfg.bijectors.is_initialized(inside.distribution)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
+    inverted = tfb.Invert(tfg.ActNormBijector(4))
+    model = tfg.FlowModel(tfd.TransformedDistribution(base, inverted))
+    with pytest.warns(UserWarning, match="act-norms that `fit` cannot initialise"):
+        model.fit(x, verbose=0)
+
+
+def test_says_where_there_is_nothing_to_train():
+    model = tfg.FlowModel(tfd.Sample(tfd.Normal(0.0, 1.0), [4]))
+    with pytest.raises(ValueError, match="nothing to train.*without a `tf.Variable`"):
+        model.fit(vectors(), verbose=0)
+
+
+def test_each_machine_chooses_anew_whether_to_use_xla():
+    for asked in ("auto", True, False):
+        model = tfg.FlowModel(act_norm_distribution())
+        model.compile(jit_compile=asked)
+        assert model.get_compile_config()["jit_compile"] == asked
+        again = tfg.FlowModel(act_norm_distribution())
+        again.compile_from_config(model.get_compile_config())
+        assert again.get_compile_config()["jit_compile"] == asked
+        assert again.jit_compile == model.jit_compile
+
+
+def test_first_batch_of_somebody_else_s_loader():
+    class Loader:  # as PyTorch's: no array, and no data set of Keras or TensorFlow
+        def __iter__(self):
+            yield [vectors(3), np.arange(3)]
+            raise AssertionError("It wants one batch.")
+
+    x, y = first_batch(Loader(), None, 32)
+    np.testing.assert_array_equal(x, vectors(3))
+    np.testing.assert_array_equal(y, np.arange(3))
 
 
 def test_initialize_forgets_what_was_cached():

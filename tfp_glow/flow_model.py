@@ -1,16 +1,16 @@
 """A Keras model that trains any TFP distribution by maximum likelihood."""
 
+import warnings
 from collections.abc import Iterable, Iterator
-from functools import partial
 from itertools import chain
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_number
+from tfp_glow._first_batch import first_batch
 from tfp_glow._replicas import make_equal, sum_over_replicas
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
@@ -65,6 +65,7 @@ class FlowModel(keras.Model):
         self._add_variables(distribution.variables)
         self.clip_norm: float | None = None
         self.step_guard: StepGuard | None = None
+        self._asked_jit_compile: bool | str = "auto"
         self.first_batch: tuple | None = None  # of `fit`, while it runs
         self._other_steps: tuple | None = None  # with or without a guard
         self._gradient_norm = keras.metrics.Mean(name="gradient_norm")
@@ -85,7 +86,10 @@ class FlowModel(keras.Model):
             )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Log-density of each example, `[B]`, in nats."""
+        """Log-density of each example, `[B]`, in nats, in the distribution's type."""
+        dtype = self.distribution.dtype
+        if isinstance(dtype, tf.DType) and dtype.is_floating:
+            inputs = tf.cast(inputs, dtype)
         return self.distribution.log_prob(inputs)
 
     def compute_loss(
@@ -225,6 +229,7 @@ class FlowModel(keras.Model):
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False
         self.clip_norm = clip_norm
+        self._asked_jit_compile = jit_compile
         self._other_steps = None
         # Keras's optimizer would sum the gradients of all replicas once more; it has no
         # public way to be told not to.
@@ -234,7 +239,9 @@ class FlowModel(keras.Model):
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile_from_config` needs."""
         config = super().get_compile_config()
-        return config and {**config, "clip_norm": self.clip_norm}
+        # Keras's has what "auto" has become here: another machine is to choose anew.
+        ours = {"clip_norm": self.clip_norm, "jit_compile": self._asked_jit_compile}
+        return config and {**config, **ours}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores what `compile` was given, and the optimizer's variables."""
@@ -252,7 +259,8 @@ class FlowModel(keras.Model):
         """Trains: `keras.Model.fit`, after the data-dependent initialisation.
 
         Args:
-            x: A `tf.data.Dataset`, arrays, or anything that Keras takes.
+            x: A `tf.data.Dataset`, arrays, or anything that Keras takes. Keras makes
+                arrays of float64 float32, and leaves a data set of them as it is.
             y: Labels, where the model takes them.
             batch_size: Examples in a batch, for arrays; 32 when not given.
             *args: What `keras.Model.fit` takes besides.
@@ -262,16 +270,19 @@ class FlowModel(keras.Model):
             Keras's `History`.
 
         Raises:
-            ValueError: If there is no data, or `sample_weight` without `y`.
+            ValueError: If there is no data, no variable, or `sample_weight` alone.
         """
         _check_sample_weight(y, kwargs)
+        if not self.weights:
+            what = f"Received: {self.distribution!r}, without a `tf.Variable`."
+            raise ValueError(f"There is nothing to train. {what}")
         if not self.compiled:
             self.compile()
         if isinstance(x, Iterator):
             first = next(x, None)
             x = (batch for batch in chain([first], x))  # Keras wants a generator
         else:
-            first = _first_batch(x, y, batch_size or 32)
+            first = first_batch(x, y, batch_size or 32)
         if first is None:
             raise ValueError("`fit` needs data. Received: an empty data set.")
         self._check_data(first)
@@ -299,7 +310,14 @@ class FlowModel(keras.Model):
         _check_sample_weight(y, kwargs)
         if not self.compiled:
             self.compile()
-        return super().evaluate(x, y, *args, **kwargs)
+        try:
+            return super().evaluate(x, y, *args, **kwargs)
+        except BaseException:
+            callbacks = kwargs.get("callbacks") or []
+            for callback in getattr(callbacks, "callbacks", callbacks):
+                if hasattr(callback, "on_test_failed"):
+                    callback.on_test_failed()
+            raise
 
     def _flows(self) -> list[tfd.Distribution | tf.Module]:
         """What may need data-dependent initialisation."""
@@ -313,10 +331,20 @@ class FlowModel(keras.Model):
     def _initialize_from(self, batch: tuple) -> None:
         """Data-dependent initialisation of whatever has not had it."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        bijector = getattr(self.distribution, "bijector", None)
+        flow = self.distribution
+        while not hasattr(flow, "bijector") and hasattr(flow, "distribution"):
+            flow = flow.distribution  # of a `tfd.Independent`, say
+        bijector = getattr(flow, "bijector", None)
         if bijector is not None:
             dtype = bijector.dtype or tf.as_dtype(self.variable_dtype)
             initialize_bijector(bijector, tf.cast(x, dtype), only_new=True)
+        if not is_initialized(self.distribution):
+            warnings.warn(
+                f"{self.distribution.name} holds act-norms that `fit` cannot "
+                "initialise, within parts of TFP's that it cannot walk through. Use "
+                "`tfp_glow.initialize` on the bijector that holds them.",
+                stacklevel=3,
+            )
 
     def get_config(self) -> dict[str, Any]:
         """Raises: a distribution in general cannot be written to a file.
@@ -370,30 +398,3 @@ def _check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:
             "Keras passes `sample_weight` on only where there are labels `y`. "
             "Received: sample_weight without y. Repeat or leave out examples instead."
         )
-
-
-def _first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
-    """A batch to look at before training, as Keras would hand it out.
-
-    Of arrays it takes examples from all over, for they may be sorted.
-    """
-    if isinstance(x, tf.data.Dataset):
-        return next(iter(x), None)
-    if isinstance(x, tf.distribute.DistributedDataset):
-        values = next(iter(x), None)
-        gather = partial(tf.distribute.get_strategy().gather, axis=0)
-        return tf.nest.map_structure(gather, values)
-    if isinstance(x, keras.utils.PyDataset):
-        return x[0] if len(x) else None
-    parts = tf.nest.flatten(x)
-    if x is None or not parts or len(parts[0]) == 0:
-        return None
-    indices = np.unique(np.linspace(0, len(parts[0]) - 1, batch_size).astype(int))
-    return tf.nest.map_structure(
-        lambda part: (
-            tf.gather(part, indices)
-            if tf.is_tensor(part)
-            else np.asarray(part)[indices]
-        ),
-        (x,) if y is None else (x, y),
-    )

@@ -130,6 +130,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
             for key, value in config.items()
         }
         self.num_bits = num_bits
+        self._memory_of_steps: str | None = None
         self._seed = seed or 0
         self.dequantizer = None
         if dequantization == "variational":
@@ -183,6 +184,8 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         )
         seed = inputs.get("seed")
         seed = as_seed(0 if seed is None else seed)
+        if self.glow.memory == "auto":
+            self.glow.choose_memory(images.shape[0] or None)
         arguments = (images, condition, seed, inputs.get("first_image", 0))
         # A function within a step would be built a second time to be differentiated.
         is_compiled = tf.executing_eagerly()
@@ -282,10 +285,10 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
             inputs["images"], inputs.get("labels"), inputs.get("context")
         )
         num_replicas = self.distribute_strategy.num_replicas_in_sync
-        before = self.glow.memory
-        if self.glow.choose_memory(-(-images.shape[0] // num_replicas)) != before:
-            # They were traced for what was before.
+        memory = self.glow.choose_memory(-(-images.shape[0] // num_replicas))
+        if memory != self._memory_of_steps:  # for which they were traced
             self.train_function = self._other_steps = None
+            self._memory_of_steps = memory
 
     def _flows(self) -> list[tfd.Distribution | tf.Module]:
         return [self.distribution, *filter(None, [self.dequantizer])]

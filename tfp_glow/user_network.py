@@ -48,7 +48,7 @@ class UserNetwork(tf.Module):
         channels_out: int,
         *,
         context_shape: ContextShape = None,
-        spatial_shape: tuple[int, int] = (8, 8),
+        spatial_shape: tuple[int, int] | None = None,
         dtype: tf.DType = tf.float32,
     ) -> None:
         """Builds the network and finds its variables.
@@ -58,7 +58,8 @@ class UserNetwork(tf.Module):
             channels_in: Channels that it receives, those of a context apart.
             channels_out: Channels that it must return.
             context_shape: `[D]` or `[H, W, D]`, of its context; none when not given.
-            spatial_shape: Height and width of the image that it is built on.
+            spatial_shape: Height and width of the image that it is built on. When not
+                given, those that a Keras model was made for, or else 8 and 8.
             dtype: Type of its input.
 
         Raises:
@@ -74,6 +75,7 @@ class UserNetwork(tf.Module):
             )
         self.network = network
         channels_in += num_channels(context_shape)
+        spatial_shape = spatial_shape or _spatial_shape(network)
         # A layer of Keras takes over whether the model around it is training, while
         # that is traced, and not in the backward pass.
         call = getattr(network, "call", None)
@@ -144,7 +146,7 @@ def as_network(
     channels_out: int,
     *,
     context_shape: ContextShape = None,
-    spatial_shape: tuple[int, int] = (8, 8),
+    spatial_shape: tuple[int, int] | None = None,
     dtype: tf.DType = tf.float32,
 ) -> GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork:
     """A network of ours as it is, and any other callable as a `UserNetwork`.
@@ -154,7 +156,8 @@ def as_network(
         channels_in: Channels that it receives, those of a context apart.
         channels_out: Channels that it must return.
         context_shape: `[D]` or `[H, W, D]`, of its context; none when not given.
-        spatial_shape: Height and width of the image that it is built on.
+        spatial_shape: Height and width of the image that it is built on. When not
+            given, those that a Keras model was made for, or else 8 and 8.
         dtype: Type of its input.
 
     Returns:
@@ -175,6 +178,14 @@ def as_network(
         spatial_shape=spatial_shape,
         dtype=dtype,
     )
+
+
+def _spatial_shape(network: Callable[[tf.Tensor], tf.Tensor]) -> tuple[int, int]:
+    """Height and width of the input that a Keras model is for; 8 where it is free."""
+    shape = getattr(network, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        return 8, 8
+    return shape[1] or 8, shape[2] or 8
 
 
 def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variable]:

@@ -1,5 +1,6 @@
 """What the couplings share."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -116,3 +117,14 @@ def test_rejects_a_network_with_other_channels(cls):
 def test_rejects_a_network_that_cannot_be_called(cls):
     with pytest.raises(TypeError, match=r"`network` must be callable.*'dense'"):
         cls(4, network="dense")
+
+
+def test_keras_networks_for_one_size_of_image():
+    inputs = keras.Input([4, 6, 1])
+    outputs = keras.layers.Dense(4 * 6 * 2)(keras.layers.Flatten()(inputs))
+    network = keras.Model(inputs, keras.layers.Reshape([4, 6, 2])(outputs))
+    bijector = tfg.GlowAffineCoupling(2, network=network)
+    x = tf.random.stateless_normal([3, 4, 6, 2], seed=[0, 0])
+    y = bijector.forward(tf.identity(bijector.inverse(x)))
+    np.testing.assert_allclose(y, x, atol=1e-6)
+    assert len(bijector.trainable_variables) == 2

@@ -132,6 +132,13 @@ def test_fit_chooses_for_its_batches_and_trains_so(device, monkeypatch):
         assert set(ran) == {name}
     model.fit(images, batch_size=2, verbose=0)
     assert model.glow.memory == "stored"
+    # What is done between two trainings has none of their steps traced again.
+    step = model.train_function
+    model.bits_per_dim(images)
+    assert model.glow.memory == "reversible"
+    model.fit(images, batch_size=2, verbose=0)
+    assert model.glow.memory == "stored"
+    assert model.train_function is step
 
 
 @pytest.mark.parametrize("name", ["stored", "reversible"])

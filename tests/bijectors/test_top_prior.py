@@ -86,6 +86,19 @@ def test_rejects_labels(num_classes, labels, message):
         perturbed(num_classes).inverse(random_images(2, 3, 3, 2), labels=labels)
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_that_are_not_known_before_give_no_number(label):
+    """XLA, as a GPU, would take another class; TensorFlow on a CPU raises."""
+    prior = perturbed(num_classes=3)
+    inverse = tf.function(
+        lambda x, labels: prior.inverse(x, labels=labels), jit_compile=True
+    )
+    x = random_images(2, 3, 3, 2)
+    z = inverse(x, tf.constant([2, label]))
+    assert np.all(np.isfinite(z[0]))
+    assert np.all(np.isnan(z[1]))
+
+
 def test_rejects_labels_that_are_no_integers():
     with pytest.raises(TypeError, match=r"must be integers.*Received: dtype=float32"):
         perturbed(3).inverse(random_images(2, 3, 3, 2), labels=[0.0, 1.0])

@@ -1,6 +1,8 @@
 """The average is validated, the weights beside it, and both stay what they were."""
 
+import keras
 import numpy as np
+import pytest
 
 import tfp_glow as tfg
 
@@ -37,3 +39,35 @@ def test_average_and_weights_are_validated():
     # Keras leaves the average of the last epoch in the model.
     final = model.evaluate(IMAGES, verbose=0, return_dict=True)["bits_per_dim"]
     assert final == history["val_bits_per_dim"][-1]
+
+
+def test_weights_come_back_where_validation_is_interrupted():
+    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    model.compile(tfg.Adamax(1e-2, use_ema=True, ema_momentum=0.9))
+    weights = []
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            weights[:] = self.model.get_weights()
+
+        def on_train_batch_end(self, batch, logs=None):
+            weights[:] = self.model.get_weights()
+
+        def on_test_batch_end(self, batch, logs=None):
+            assert any(
+                np.any(one != other)
+                for one, other in zip(self.model.get_weights(), weights, strict=True)
+            )
+            raise KeyboardInterrupt
+
+    callback = tfg.EvaluateAverage()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(
+            IMAGES,
+            validation_data=IMAGES,
+            callbacks=[callback, Interrupt()],
+            verbose=0,
+        )
+    assert len(weights) > 10
+    for one, other in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -109,3 +109,18 @@ def test_another_model_is_refused(interrupted, tmp_path):
     file.write_bytes(b"something else")
     with pytest.raises(ValueError, match="no state of a training, or is damaged"):
         fit(file)
+
+
+def test_data_of_unknown_length(tmp_path):
+    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    data = tf.data.Dataset.from_tensor_slices(IMAGES).filter(lambda image: True)
+    data, file = data.batch(16), tmp_path / "state.npz"
+    model.fit(data, epochs=2, callbacks=[tfg.TrainingState(file)], verbose=0)
+    assert read_position(file) == (1, 0)
+    state = tfg.TrainingState(file, seconds_between_saves=1.0)
+    with pytest.raises(ValueError, match="batches of an epoch must be known"):
+        model.fit(data, epochs=2, callbacks=[state], verbose=0)
+    # One that has come further than it is to go does nothing, and only now.
+    state = tfg.TrainingState(file)
+    assert model.fit(data, epochs=1, callbacks=[state], verbose=0).epoch == []
+    assert model.fit(data, epochs=1, verbose=0).epoch == [0]

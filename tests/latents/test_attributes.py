@@ -51,8 +51,9 @@ def test_one_pass_over_batches_finds_what_two_passes_find(model, images):
         (np.where(HAS, 1, -1), HAS),  # as CelebA has them
         (HAS[:, 0], HAS[:, :1]),
         (CLASSES, CLASSES[:, np.newaxis] == [0, 1, 2]),  # 2 is not in the first batches
+        (CLASSES.astype(np.uint8), CLASSES[:, np.newaxis] == [0, 1, 2]),
     ],
-    ids=["1 and 0", "1 and -1", "booleans", "classes"],
+    ids=["1 and 0", "1 and -1", "booleans", "classes", "classes of uint8"],
 )
 def test_labels_of_any_kind(model, images, labels, has):
     found = attribute_directions(model, images, labels, batch_size=5)

@@ -248,7 +248,7 @@ class Glow(OnePass):
             return "auto"
         return self.levels[0].memory
 
-    def choose_memory(self, batch_size: int) -> str:
+    def choose_memory(self, batch_size: int | None = None) -> str:
         """Chooses how to train on batches of a size, where `memory` is `"auto"`.
 
         It happens by itself: `GlowModel.fit` chooses for its batches. Elsewhere
@@ -256,7 +256,7 @@ class Glow(OnePass):
         their number is unknown.
 
         Args:
-            batch_size: Images in a batch, on one device.
+            batch_size: Images in a batch, on one device; 64 when not given.
 
         Returns:
             `"stored"` or `"reversible"`.
@@ -264,6 +264,8 @@ class Glow(OnePass):
         Raises:
             ValueError: If `batch_size` is not a positive integer.
         """
+        if batch_size is None:
+            batch_size = _USUAL_BATCH_SIZE
         check_positive_integer("batch_size", batch_size)
         if self._chooses_memory and batch_size != self._batch_size:
             memory = choose_memory(

@@ -128,6 +128,9 @@ class TopPrior(OnePass):
             h += self.prior(tf.zeros([1, height, width, 0], x.dtype))[0]
         if labels is not None:
             h_class = self.class_prior.of_class(labels)
+            # A GPU would take a label that there is not for another, without a word.
+            is_known = (labels >= 0) & (labels < self._num_classes)
+            h_class = tf.where(is_known[..., tf.newaxis], h_class, float("nan"))
             h += h_class[..., tf.newaxis, tf.newaxis, :]  # [..., H, W, 2 C]
         mean, log_scale = tf.split(h, 2, axis=-1)
         return mean, log_scale

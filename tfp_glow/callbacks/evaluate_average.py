@@ -75,15 +75,20 @@ class EvaluateAverage(keras.callbacks.Callback):
         ['val_bits_per_dim', 'val_bits_per_dim_raw']
     """
 
-    def __init__(self, x: Any = None, y: Any = None) -> None:
+    def __init__(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None
+    ) -> None:
         """Takes what the weights themselves are validated on.
 
         Args:
             x: Images or batches, as `evaluate` takes them: `validation_data`, or, to
                 save time, a part of it. Only the average is validated when not given.
             y: Labels, where x is an array and the model has classes.
+            batch_size: Of arrays; 32 when not given. The weights meet the same noise
+                as the average where it is that of `fit`.
         """
         super().__init__()
+        self._batch_size = batch_size
         self._x = x
         self._y = y
         self._stack = ExitStack()
@@ -96,9 +101,15 @@ class EvaluateAverage(keras.callbacks.Callback):
         """Puts the weights back."""
         self._stack.close()
 
+    def on_test_failed(self) -> None:
+        """Puts the weights back; `FlowModel.evaluate` calls this, Keras nothing."""
+        self._stack.close()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Validates the weights."""
         if self._x is None or logs is None:
             return
-        raw = self.model.evaluate(self._x, self._y, verbose=0, return_dict=True)
+        raw = self.model.evaluate(
+            self._x, self._y, self._batch_size, verbose=0, return_dict=True
+        )
         logs.update({f"val_{name}_raw": value for name, value in raw.items()})

@@ -94,6 +94,11 @@ class TrainingState(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Puts weights and optimizer back to where they were, if there is a file."""
         self._started = self._saved_at = time.monotonic()
+        if self._seconds_between_saves is not None and self.params["steps"] is None:
+            raise ValueError(
+                "With `seconds_between_saves` the batches of an epoch must be known. "
+                "Received: data of unknown length. Give `fit(steps_per_epoch=...)`."
+            )
         if not self._file.exists():
             return
         state = _read(self._file)
@@ -122,7 +127,8 @@ class TrainingState(keras.callbacks.Callback):
     ) -> None:
         """Saves if it is time; ends an epoch that an earlier process began."""
         self.batch = self._num_before + batch + 1
-        if self.batch >= self.params["steps"]:
+        steps = self.params["steps"]
+        if steps is not None and self.batch >= steps:
             # Keras would do as many batches as in any other epoch.
             self._is_cut = self.model.stop_training = self._num_before > 0
         elif (
@@ -136,6 +142,10 @@ class TrainingState(keras.callbacks.Callback):
         if self._is_cut:
             self._is_cut = self.model.stop_training = False
         self._num_before = 0
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Leaves nothing to a later `fit` where no epoch was left to this one."""
+        self.model._initial_epoch = self._pending = None
 
     def save(self) -> None:
         """Writes the file.

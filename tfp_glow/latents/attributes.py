@@ -323,7 +323,7 @@ def _has_attribute(labels: np.ndarray, num_known: int) -> np.ndarray:
                 "`labels` that are classes must be at least 0. Received: "
                 f"{labels.min()}. Where these are attributes, pass [N, 1]."
             )
-        num_classes = max(num_known, labels.max(initial=-1) + 1)
+        num_classes = max(num_known, int(labels.max(initial=0)) + bool(labels.size))
         labels = labels[:, np.newaxis] == np.arange(num_classes)
     elif labels.ndim != 2:
         raise ValueError(

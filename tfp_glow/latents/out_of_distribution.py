@@ -16,6 +16,8 @@ from tfp_glow.glow_model import GlowModel
 
 __all__ = ["Roc", "compressed_bits_per_dim", "out_of_distribution_scores", "roc"]
 
+_CHUNK_SIZE = 128
+
 _FORMATS = {
     "png": {"format": "PNG", "optimize": True},
     "jpeg2000": {"format": "JPEG2000", "irreversible": False, "no_jp2": True},
@@ -139,11 +141,12 @@ def compressed_bits_per_dim(
             "`images` must be of shape [N, H, W, 1] or [N, H, W, 3]. Received: "
             f"shape={np.shape(images)}."
         )
-    kept = quantize(bin_centers(images, num_bits), num_bits).numpy()
-    num_bytes = [
-        min(_num_bytes(image, **_FORMATS[name]) for name in formats) for image in kept
-    ]
-    return 8 * np.array(num_bytes) / prod(kept.shape[1:])
+    num_bytes = []
+    for part in slices(len(images), _CHUNK_SIZE):
+        kept = quantize(bin_centers(images[part], num_bits), num_bits).numpy()
+        for image in kept:
+            num_bytes.append(min(_num_bytes(image, **_FORMATS[n]) for n in formats))
+    return 8 * np.array(num_bytes) / prod(np.shape(images)[1:])
 
 
 def _num_bytes(image: np.ndarray, **options: object) -> int:

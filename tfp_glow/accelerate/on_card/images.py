@@ -9,7 +9,7 @@ import numpy as np
 
 from .pieces import FORMAT_VERSION
 
-__all__ = ["INDEX", "batches", "load_images"]
+__all__ = ["INDEX", "batches", "load_images", "steps_per_epoch"]
 
 INDEX = "images.json"
 
@@ -90,12 +90,7 @@ def batches(
     Raises:
         ValueError: If there are not enough images for a batch.
     """
-    if num_images < batch_size:
-        raise ValueError(
-            f"There must be at least {batch_size} training images, the bundle's batch. "
-            f"Received: {num_images}."
-        )
-    per_epoch = num_images // batch_size
+    per_epoch = steps_per_epoch(num_images, batch_size)
     orders, flips = [], []
     begun = first_step % per_epoch
     for epoch in range(
@@ -107,3 +102,17 @@ def batches(
         flips.append(rng.random([per_epoch, batch_size]) < 0.5)
     chosen = slice(begun, begun + num_steps)
     return np.concatenate(orders)[chosen], np.concatenate(flips)[chosen]
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Batches that images fill.
+
+    Raises:
+        ValueError: If there are not enough for one.
+    """
+    if num_images < batch_size:
+        raise ValueError(
+            f"There must be at least {batch_size} training images, the bundle's batch. "
+            f"Received: {num_images}."
+        )
+    return num_images // batch_size

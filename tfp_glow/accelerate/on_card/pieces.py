@@ -67,8 +67,8 @@ def write(
     }
     write_json(partial / _INDEX, index)
     old = folder.with_name(f".old-{folder.name}")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)  # `read` looks there, where the process is killed here
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .images import load_images
+from .images import load_images, steps_per_epoch
 from .pieces import FORMAT_VERSION, read, write, write_json
 
 __all__ = ["main"]
@@ -39,7 +39,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="train until so long after the start, what compiling takes included; the "
         "last evaluation and saving come on top (default: %(default)g)",
     )
-    parser.add_argument("--max-steps", type=_count, metavar="N", help="or until step N")
+    parser.add_argument(
+        "--max-steps", type=_count, metavar="N", help="or until step N or just after"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the state in --output"
     )
@@ -198,11 +200,10 @@ class _Run:
         self.options, self.output, self.manifest = options, output, manifest
         self.held_out, self.about, self.started = held_out, about, started
         names = ("learning_rate", "warmup_steps", "decay")
-        given = {n: getattr(options, n) for n in names}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {n: v for n in names if (v := getattr(options, n)) is not None}
         self.recipe = {**manifest["recipe"], **given}
         self.batch_size = self.recipe["batch_size"]
-        self.steps_per_epoch = len(train) // self.batch_size
+        self.steps_per_epoch = steps_per_epoch(len(train), self.batch_size)
         epochs = self.recipe["epochs"] * self.steps_per_epoch
         self.total_steps = options.total_steps or epochs
         self.training = Training(bundle, manifest, train)

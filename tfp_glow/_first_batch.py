@@ -1,0 +1,42 @@
+"""A look at data before training."""
+
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["first_batch"]
+
+
+def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
+    """A batch to look at before training, as Keras would hand it out.
+
+    Of arrays it takes examples from all over, for they may be sorted.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return next(iter(x), None)
+    if isinstance(x, tf.distribute.DistributedDataset):
+        values = next(iter(x), None)
+        gather = partial(tf.distribute.get_strategy().gather, axis=0)
+        return tf.nest.map_structure(gather, values)
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0] if len(x) else None
+    is_loader = hasattr(x, "__iter__") and not hasattr(x, "shape")
+    if is_loader and not isinstance(x, dict | list | tuple):  # PyTorch's or Grain's
+        batch = next(iter(x), None)
+        parts = batch if isinstance(batch, list | tuple) else (batch,)
+        return batch if batch is None else tuple(map(np.asarray, parts))
+    parts = tf.nest.flatten(x)
+    if x is None or not parts or len(parts[0]) == 0:
+        return None
+    indices = np.unique(np.linspace(0, len(parts[0]) - 1, batch_size).astype(int))
+    return tf.nest.map_structure(
+        lambda part: (
+            tf.gather(part, indices)
+            if tf.is_tensor(part)
+            else np.asarray(part)[indices]
+        ),
+        (x,) if y is None else (x, y),
+    )
