@@ -28,11 +28,11 @@ help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
 quickstart: .venv/installed ## Train on scikit-learn's digits; leaves the run in runs/digits
-	@if [ -e "$(RUN)/metrics.json" ]; then \
+	@if [ -e "$(RUN)/state.npz" ]; then \
+	  set -- --resume "$(RUN)"; \
+	elif [ -e "$(RUN)/metrics.json" ]; then \
 	  echo "$(RUN) is there already: nothing to do. To train again: rm -r $(RUN)"; \
 	  exit; \
-	elif [ -e "$(RUN)/state.npz" ]; then \
-	  set -- --resume "$(RUN)"; \
 	else \
 	  set -- --dataset digits --preset digits --output "$(RUN)"; \
 	fi; \

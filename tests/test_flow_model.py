@@ -230,6 +230,8 @@ def test_rejects_what_it_cannot_train():
         model.fit(vectors(), np.zeros(512), verbose=0)
     with pytest.raises(ValueError, match="Received: an empty data set"):
         model.fit(vectors()[:0], verbose=0)
+    with pytest.raises(ValueError, match="float32.*int32|int32.*float32"):
+        model(np.ones([2, 4], np.int32))  # counts have no density
     with pytest.raises(ValueError, match="Received: sample_weight without y"):
         model.fit(vectors(), sample_weight=np.ones(512), verbose=0)
     with pytest.raises(NotImplementedError, match="save_weights"):
@@ -302,11 +304,16 @@ def test_each_machine_chooses_anew_whether_to_use_xla():
 def test_first_batch_of_somebody_else_s_loader():
     class Loader:  # as PyTorch's: no array, and no data set of Keras or TensorFlow
         def __iter__(self):
-            yield [vectors(3), np.arange(3)]
+            yield [[Tensor(), vectors(2)], np.arange(3)]
             raise AssertionError("It wants one batch.")
 
-    x, y = first_batch(Loader(), None, 32)
-    np.testing.assert_array_equal(x, vectors(3))
+    class Tensor:  # on a GPU
+        def cpu(self):
+            return vectors(3)
+
+    (context, x), y = first_batch(Loader(), None, 32)
+    np.testing.assert_array_equal(context, vectors(3))
+    np.testing.assert_array_equal(x, vectors(2))
     np.testing.assert_array_equal(y, np.arange(3))
 
 

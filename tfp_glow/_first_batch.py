@@ -26,8 +26,8 @@ def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
     is_loader = hasattr(x, "__iter__") and not hasattr(x, "shape")
     if is_loader and not isinstance(x, dict | list | tuple):  # PyTorch's or Grain's
         batch = next(iter(x), None)
-        parts = batch if isinstance(batch, list | tuple) else (batch,)
-        return batch if batch is None else tuple(map(np.asarray, parts))
+        parts = tuple(batch) if isinstance(batch, list | tuple) else (batch,)
+        return batch if batch is None else tf.nest.map_structure(_as_array, parts)
     parts = tf.nest.flatten(x)
     if x is None or not parts or len(parts[0]) == 0:
         return None
@@ -40,3 +40,8 @@ def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
         ),
         (x,) if y is None else (x, y),
     )
+
+
+def _as_array(part: Any) -> np.ndarray:
+    """Also of a tensor of PyTorch's, which may be on a GPU."""
+    return np.asarray(part.cpu() if hasattr(part, "cpu") else part)

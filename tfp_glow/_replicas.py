@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 __all__ = [
+    "for_keras",
     "make_equal",
     "sum_over_replicas",
     "sum_over_replicas_before",
@@ -64,3 +65,16 @@ def make_equal(strategy: tf.distribute.Strategy, variables: Sequence[Any]) -> No
     values = strategy.run(lambda: [tf.identity(v.value) for v in variables])
     for variable, value in zip(variables, values, strict=True):
         variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None))
+
+
+def for_keras(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Metrics as a step returns them.
+
+    Of several workers Keras takes a mean along the first axis
+    (keras-team/keras#20585).
+    """
+    if not isinstance(
+        tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
+    ):
+        return metrics
+    return {name: tf.reshape(value, [1]) for name, value in metrics.items()}

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_number
 from tfp_glow._first_batch import first_batch
-from tfp_glow._replicas import make_equal, sum_over_replicas
+from tfp_glow._replicas import for_keras, make_equal, sum_over_replicas
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
 from tfp_glow.step_guard import StepGuard
@@ -89,7 +89,9 @@ class FlowModel(keras.Model):
         """Log-density of each example, `[B]`, in nats, in the distribution's type."""
         dtype = self.distribution.dtype
         if isinstance(dtype, tf.DType) and dtype.is_floating:
-            inputs = tf.cast(inputs, dtype)
+            inputs = tf.convert_to_tensor(inputs)
+            if inputs.dtype.is_floating:  # Else TFP tells what is wrong.
+                inputs = tf.cast(inputs, dtype)
         return self.distribution.log_prob(inputs)
 
     def compute_loss(
@@ -145,7 +147,7 @@ class FlowModel(keras.Model):
             self.step_guard.run(
                 self._apply, loss, norm, gradients, undo=(metrics, before)
             )
-        return _logs(self.get_metrics_result())
+        return for_keras(self.get_metrics_result())
 
     def _apply(self, gradients: list[tf.Tensor | None], norm: tf.Tensor) -> None:
         """Clips gradients that are summed over replicas, and applies them."""
@@ -164,7 +166,7 @@ class FlowModel(keras.Model):
         self._track_loss(*sum_over_replicas([loss, _num_examples(y_pred)]))
         logs = self.get_metrics_result()
         del logs["gradient_norm"]
-        return _logs(logs)
+        return for_keras(logs)
 
     def _track_loss(self, loss: tf.Tensor, num_examples: tf.Tensor) -> None:
         for metric in self.metrics:
@@ -313,8 +315,9 @@ class FlowModel(keras.Model):
         try:
             return super().evaluate(x, y, *args, **kwargs)
         except BaseException:
-            callbacks = kwargs.get("callbacks") or []
-            for callback in getattr(callbacks, "callbacks", callbacks):
+            callbacks = kwargs.get("callbacks")
+            callbacks = getattr(callbacks, "callbacks", callbacks)
+            for callback in keras.tree.flatten(callbacks):
                 if hasattr(callback, "on_test_failed"):
                     callback.on_test_failed()
             raise
@@ -370,19 +373,6 @@ def _reject_targets(y: Any) -> None:
 def _num_examples(y_pred: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor:
     first = tf.nest.flatten(y_pred)[0]
     return tf.cast(tf.size(first), first.dtype)
-
-
-def _logs(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Metrics as a step returns them.
-
-    Of several workers Keras takes a mean along the first axis
-    (keras-team/keras#20585).
-    """
-    if not isinstance(
-        tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
-    ):
-        return metrics
-    return {name: tf.reshape(value, [1]) for name, value in metrics.items()}
 
 
 def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Asks a server of an exported Glow with curl: what it is, for samples, how likely they are.
 #
-#   tfp-glow serve exported --port 8501
+#   tfp-glow serve models --port 8501
 #   docs/serving/curl.sh [SERVER] [MODEL]
 #
 # Writes sample.png here.

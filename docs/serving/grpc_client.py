@@ -1,6 +1,6 @@
 """Asks a server of an exported Glow over gRPC, with the Open Inference Protocol.
 
-    tfp-glow serve exported --grpc-port 8500
+    tfp-glow serve models --grpc-port 8500
     python docs/serving/grpc_client.py [HOST:PORT] [MODEL]
 
 With KServe's client. Any other client of the protocol does as well: it is described by

@@ -1,6 +1,6 @@
 """Asks a server of an exported Glow with requests: for samples, how likely they are.
 
-    tfp-glow serve exported --port 8501
+    tfp-glow serve models --port 8501
     python docs/serving/requests_client.py [SERVER] [MODEL]
 
 The same lists work with TensorFlow Serving.

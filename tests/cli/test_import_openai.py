@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
-from tfp_glow.cli import main
+from tfp_glow.cli import import_openai, main
 from tfp_glow.cli.run_folder import load_run, locked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "openai"))
@@ -109,6 +109,23 @@ def test_errors_leave_nothing(checkpoint, run, tmp_path, capsys):
         assert main(arguments(checkpoint, run, "--overwrite")) == 1
     assert "Another training is writing to" in capsys.readouterr().err
     assert (run / "model.keras").read_bytes() == before
+
+
+def test_another_command_wrote_the_run_in_the_meantime(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "run"
+    load = import_openai.load_openai_checkpoint
+
+    def load_beside_another(*args, **kwargs):
+        folder.mkdir()
+        (folder / "config.json").write_text("of the other")
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(import_openai, "load_openai_checkpoint", load_beside_another)
+    assert main(arguments(checkpoint, folder)) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
 def test_unknown_data_set_must_be_named(checkpoint, tmp_path, capsys):

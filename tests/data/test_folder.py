@@ -133,15 +133,20 @@ def test_train_may_be_a_class(tmp_path):
     assert describe(tmp_path).class_names == ("plane", "train")
 
 
-def test_links_to_folders_are_followed_but_not_in_a_loop(tmp_path):
+def test_links_to_folders_are_followed_but_to_none_twice(tmp_path, caplog):
     for i in range(6):
         save(tmp_path, f"elsewhere/{i}.png")
         save(tmp_path, f"pictures/cat/{i}.png")
     (tmp_path / "pictures" / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "pictures")
+    (tmp_path / "pictures" / "feline").symlink_to(tmp_path / "pictures" / "cat")
+    (tmp_path / "pictures" / "self").symlink_to(tmp_path / "pictures" / "self")
     info = describe(tmp_path / "pictures")
     assert info.class_names == ("cat", "dog")
     assert sum(info.num_examples.values()) == 12
+    told = " ".join(record.getMessage() for record in caplog.records)
+    for name in ("feline", "up"):
+        assert f"{name} leads to a folder that is looked at already" in told
 
 
 def test_names_need_not_be_unicode(tmp_path):

@@ -48,6 +48,10 @@ def test_rotated_as_the_camera_says():
     exif[0x0112] = 6  # lies on its side
     with pytest.raises(Refused, match="must be 6 x 8 pixels. Received: 8 x 6"):
         from_base64([encoded(image, exif=exif)], GREY)
+    lying = image.transpose(Image.Transpose.ROTATE_90)
+    np.testing.assert_array_equal(
+        from_base64([encoded(lying, exif=exif)], GREY)[0, :, :, 0], image
+    )
 
 
 def test_grey_of_a_canvas_stays_what_it_is():

@@ -130,7 +130,8 @@ class TopPrior(OnePass):
             h_class = self.class_prior.of_class(labels)
             # A GPU would take a label that there is not for another, without a word.
             is_known = (labels >= 0) & (labels < self._num_classes)
-            h_class = tf.where(is_known[..., tf.newaxis], h_class, float("nan"))
+            sign = tf.where(is_known, tf.ones([], x.dtype), -tf.ones([], x.dtype))
+            h_class *= tf.sqrt(sign)[..., tf.newaxis]  # 1, or not a number
             h += h_class[..., tf.newaxis, tf.newaxis, :]  # [..., H, W, 2 C]
         mean, log_scale = tf.split(h, 2, axis=-1)
         return mean, log_scale

@@ -67,7 +67,8 @@ def run_command(
     except Exception as error:
         if os.environ.get("TFP_GLOW_DEBUG") or not isinstance(error, _told()):
             raise
-        print(f"{program}: error: {error}", file=sys.stderr)
+        text = str(error) or type(error).__name__
+        print(f"{program}: error: {text}", file=sys.stderr)
         return 1
     return status or 0
 

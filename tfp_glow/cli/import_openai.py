@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
         "model": model_config(model),
     }
     with locked(folder):
+        # Another command may have written to it in the meantime.
+        check_writable(folder, overwrite=arguments.overwrite)
         start_run(folder, config)
         try:
             save_model(model, folder / "model.keras")

@@ -57,12 +57,15 @@ class HeldOut:
     labels: np.ndarray | None
 
 
-def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
+def load_held_out(
+    run: Run, arguments: argparse.Namespace, *, with_labels: bool = True
+) -> HeldOut:
     """Loads images that a run was not trained on.
 
     Args:
         run: The run, which knows its data set unless it was imported.
         arguments: With `dataset`, `data_dir`, `split` and `limit`, or None for each.
+        with_labels: Whether the data set's labels are wanted.
 
     Raises:
         FileNotFoundError: If the data set is gone.
@@ -79,11 +82,11 @@ def load_held_out(run: Run, arguments: argparse.Namespace) -> HeldOut:
             "The model may have been trained on what is measured. To measure on them "
             f"as they are, name the data set, --dataset {quote(info.name)}.",
         )
-    numbers = numbers_of_classes(info, run)
+    numbers = numbers_of_classes(info, run) if with_labels else None
     images, labels = data.load_arrays(dataset, split, limit=arguments.limit, **source)
     if labels is not None and numbers is not None:
         labels = numbers[labels]
-    return HeldOut(dataset, split, info.note, images, labels)
+    return HeldOut(dataset, split, info.note, images, labels if with_labels else None)
 
 
 def numbers_of_classes(info: DatasetInfo, run: Run) -> np.ndarray | None:

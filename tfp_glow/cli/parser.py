@@ -40,8 +40,8 @@ examples:
   tfp-glow interpolate runs/digits 0 1 --gif
   tfp-glow demo runs/digits
   tfp-glow check runs/digits
-  tfp-glow export runs/digits exported
-  tfp-glow serve exported --port 8501
+  tfp-glow export runs/digits models
+  tfp-glow serve models --port 8501
   tfp-glow import-openai LOGDIR runs/imported --image-size 32
 
 `tfp-glow COMMAND --help` shows the options of a command. Set TFP_GLOW_DEBUG=1 to see

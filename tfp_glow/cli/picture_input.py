@@ -65,7 +65,7 @@ def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
         raise ValueError(f"{text} is no picture that can be read.")
     number = int(text)
     limited = argparse.Namespace(**{**vars(arguments), "limit": number + 1})
-    held_out = load_held_out(run, limited)
+    held_out = load_held_out(run, limited, with_labels=label is None)
     if number >= len(held_out.images):
         raise ValueError(
             f"{held_out.dataset} has {len(held_out.images)} {held_out.split} images, "

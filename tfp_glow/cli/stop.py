@@ -65,8 +65,8 @@ class StopOnSignal(keras.callbacks.Callback):
         self._restore()
         if self._received is not None and error is None:
             print(
-                "Training had come to its end: only figures and pictures are missing, "
-                "and are made now. Another signal ends that.",
+                "Training had come to its end: what else there is to do is done now. "
+                "Another signal ends that.",
                 file=sys.stderr,
             )
 

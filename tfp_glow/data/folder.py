@@ -92,7 +92,7 @@ class FolderDataset:
                 "the folder too."
             )
         self._image_size, self._crop, self._seed = image_size, crop, seed
-        self._splits = _split_up(tuple(file for file, _, _ in found), self._root)
+        self._splits = _split_up([file for file, _, _ in found], self._root)
         used = {file for files in self._splits.values() for file in files}
         found = [picture for picture in found if picture[0] in used]
         self._shape = _event_shape(found, image_size, self._root)
@@ -163,24 +163,42 @@ def _pictures(root: Path) -> list[tuple[Path, tuple[int, int], bool]]:
     return _beginnings(tuple(files))
 
 
-def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Files in a folder and below, but hidden ones; follows links, but in a loop."""
-    here = folder.resolve()
-    if here in above:
-        return
-    try:
-        entries = list(os.scandir(folder))
-    except PermissionError:
-        _log.warning("%s cannot be read and is left out.", folder)
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
+def _files(root: Path) -> Iterator[Path]:
+    """Files in a folder and below, but hidden ones; no folder twice, by links too."""
+    folders, links, seen = [root], [], set()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        if folder.resolve() in seen:
+            _warn(f"{folder} leads to a folder that is looked at already: left out.")
             continue
-        path = folder / entry.name
-        if entry.is_dir():
-            yield from _files(path, above | {here})
-        else:
-            yield path
+        seen.add(folder.resolve())
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            _warn(f"{folder} cannot be read and is left out: {error.strerror}.")
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if not _is_folder(entry):
+                yield path
+            elif entry.is_symlink():
+                links.append(path)
+            else:
+                folders.append(path)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say
+        return False
+
+
+@functools.cache  # a command asks several times
+def _warn(message: str) -> None:
+    _log.warning("%s", message)
 
 
 @functools.lru_cache(maxsize=4)  # a command asks several times
@@ -190,11 +208,9 @@ def _beginnings(files: tuple[Path, ...]) -> list[tuple[Path, tuple[int, int], bo
         seen = list(pool.map(_header, files))
     broken = [file for file, header in zip(files, seen, strict=True) if header is None]
     if broken:
-        _log.warning(
-            "%d of %d pictures cannot be read and are left out: %s.",
-            len(broken),
-            len(files),
-            _named(broken),
+        _warn(
+            f"{len(broken)} of {len(files)} pictures cannot be read and are left out: "
+            f"{_named(broken)}."
         )
     return [
         (file, *header)
@@ -241,8 +257,7 @@ def _event_shape(
     return height, width, channels
 
 
-@functools.lru_cache(maxsize=4)  # so that it warns once
-def _split_up(files: tuple[Path, ...], root: Path) -> dict[str, dict[Path, str]]:
+def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
     """The files of each split, with the name of their class, empty where none."""
     names = {n: split for split, names in _SPLIT_FOLDERS.items() for n in names}
     # By a checksum of the name: a mixture of classes from the first on, and the same
@@ -254,11 +269,9 @@ def _split_up(files: tuple[Path, ...], root: Path) -> dict[str, dict[Path, str]]
     found = set(split_of.values())
     is_split_already = "train" in found and (not others or len(found - {None}) > 1)
     if is_split_already and others:
-        _log.warning(
-            "%s holds folders of splits, and %d pictures elsewhere are left out: %s.",
-            root,
-            len(others),
-            _named(others),
+        _warn(
+            f"{root} holds folders of splits, and {len(others)} pictures elsewhere are "
+            f"left out: {_named(others)}."
         )
     if is_split_already:
         splits = {s: [f for f in files if split_of[f] == s] for s in SPLITS}

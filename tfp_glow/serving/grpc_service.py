@@ -31,6 +31,7 @@ _CODES = {
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_PROTOCOL = GrpcExchange.protocol
 _MAX_ANSWER = 2**31 - 1  # bytes; an answer is as long as it is
 _OVERHEAD = 2**16  # names, shapes and the like, beside the tensors
 
@@ -90,6 +91,7 @@ class _Parser(grpc.aio.ServerInterceptor):
             return handler
 
         async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
+            started = time.perf_counter()
             try:
                 with self._state.room_for(len(data)):
                     try:
@@ -98,6 +100,8 @@ class _Parser(grpc.aio.ServerInterceptor):
                         raise Refused("The request is no such message.") from error
                     return await handler.unary_unary(request, context)
             except Refused as error:
+                labels = {"model": "", "signature": "", "protocol": _PROTOCOL}
+                metrics.observe(labels, int(error.status), started)
                 await _abort(context, error)
 
         return grpc.unary_unary_rpc_method_handler(
@@ -116,7 +120,7 @@ class _Service(InferenceServicer):
     ) -> pb.ModelInferResponse:
         """Answers tensors."""
         started = time.perf_counter()
-        labels = {"model": "", "signature": "", "protocol": GrpcExchange.protocol}
+        labels = {"model": "", "signature": "", "protocol": _PROTOCOL}
         code = HTTPStatus.INTERNAL_SERVER_ERROR
         self._state.num_requests += 1
         try:

@@ -67,13 +67,15 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
         raise Refused(f"A picture of `{tensor.name}` is no base64.") from error
     try:
         with _opened(data) as image:
-            _check_size(image, tensor)
+            if sorted(image.size) != sorted((width, height)):
+                raise _wrong_size(image, tensor)
             if image.mode not in _MODES:
                 raise Refused(f"A picture has mode {image.mode}: 8 bits are expected.")
             image.verify()  # Else a PNG may be cut off behind its last pixel.
         with _opened(data) as image:
-            image = on_white(ImageOps.exif_transpose(image), num_channels)
-            _check_size(image, tensor)
+            image = on_white(_upright(image), num_channels)
+            if image.size != (width, height):
+                raise _wrong_size(image, tensor)
             return np.asarray(image, np.uint8).reshape(height, width, num_channels)
     except Refused:
         raise
@@ -81,13 +83,20 @@ def _image(value: Any, tensor: Tensor) -> np.ndarray:
         raise Refused(f"A picture of `{tensor.name}` is no PNG or JPEG.") from error
 
 
-def _check_size(image: Image.Image, tensor: Tensor) -> None:
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held, where the picture can be understood to say so."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises many kinds for what is written there.
+        return image
+
+
+def _wrong_size(image: Image.Image, tensor: Tensor) -> Refused:
     _, height, width, _ = tensor.shape
-    if image.size != (width, height):
-        raise Refused(
-            f"Pictures of `{tensor.name}` must be {width} x {height} pixels. "
-            f"Received: {image.width} x {image.height}."
-        )
+    return Refused(
+        f"Pictures of `{tensor.name}` must be {width} x {height} pixels. "
+        f"Received: {image.width} x {image.height}."
+    )
 
 
 def _opened(data: bytes) -> Image.Image:
