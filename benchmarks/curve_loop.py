@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from subject import Subject
 
-__all__ = ["Trainee", "follow", "read_points"]
+__all__ = ["Trainee", "follow", "read_points", "read_state"]
 
 _EVALUATED = 100  # images in a batch whose bits/dim are measured
 
@@ -99,7 +99,7 @@ def follow(
         spent, number, losses = 0.0, 0, []
         if points:
             spent, number = 60 * points[-1]["cpu_minutes"], points[-1]["steps"]
-            trainee.restore(_read_state(file))
+            trainee.restore(read_state(file))
             for _ in range(number):
                 next(batches)
         seconds = 60 * cpu_minutes
@@ -143,7 +143,8 @@ def read_points(file: str | Path) -> list[dict[str, float]]:
         return json.loads(str(found["points"]))
 
 
-def _read_state(file: str) -> list[np.ndarray]:
+def read_state(file: str | Path) -> list[np.ndarray]:
+    """What a trainee's `state` was at the last point."""
     with np.load(file) as found:
         return [found[f"state_{i}"] for i in range(len(found.files) - 1)]
 

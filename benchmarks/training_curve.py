@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from curve_loop import read_points
+from curve_loop import read_points, read_state
 from harness import (
     FOLDER,
     Contender,
@@ -31,7 +31,7 @@ from harness import (
 )
 
 from tfp_glow import data
-from tfp_glow.presets import PRESETS
+from tfp_glow.presets import PRESETS, Preset
 
 NUM_POINTS = 12
 TURNS = (3, 6, 9, 12)  # of these, where a turn ends
@@ -94,6 +94,8 @@ def follow_all(
     publish("training_curve", text, write=arguments.write, readme=FOLDER / "cifar10.md")
     if arguments.write:
         _draw(curves, FOLDER / "training_curve.png")
+        file = Path(contenders["tfp_glow"].arguments["file"])
+        _draw_samples(file, PRESETS[arguments.preset], np.load(images)["held_out"])
 
 
 def make_contenders(arguments: argparse.Namespace) -> dict[str, Contender]:
@@ -197,6 +199,23 @@ def _draw(points: dict[str, list[dict]], file: Path) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(file, dpi=100)
+
+
+def _draw_samples(file: Path, preset: Preset, held_out: np.ndarray) -> None:
+    """Of the moving average of our weights, beside held-out images."""
+    import tfp_glow as tfg
+    from tfp_glow.plots import sample_sheet
+
+    model = tfg.GlowModel(preset.event_shape, seed=0, **preset.model)
+    variables = model.distribution.variables
+    averages = read_state(file)[len(variables) :]
+    # What is not trained says that all is initialised, which a sample does not ask.
+    for variable, value in zip(
+        model.distribution.trainable_variables, averages, strict=False
+    ):
+        variable.assign(value)
+    samples = {t: model.sample(36, t, seed=0).numpy() for t in (0.7, 1.0)}
+    sample_sheet(held_out[:36], samples).savefig(FOLDER / "cifar10_samples.png")
 
 
 if __name__ == "__main__":
