@@ -97,7 +97,7 @@ def test_fit_learns_what_the_context_says(as_dataset):
 
 @CONTEXTS
 def test_every_use_sees_the_context(context_shape, context):
-    model = perturbed_model(context_shape)
+    model = perturbed_model(context_shape, num_steps=1)
     images, other = IMAGES[:4], context[::-1]
     for use in (
         lambda c: model.log_prob(images, seed=0, context=c),
@@ -118,7 +118,7 @@ def test_every_use_sees_the_context(context_shape, context):
 
 @CONTEXTS
 def test_classes_and_context(context_shape, context):
-    model = perturbed_model(context_shape, num_classes=3, weight_y=0.1)
+    model = perturbed_model(context_shape, num_steps=1, num_classes=3, weight_y=0.1)
     labels = np.array([0, 1, 2, 0])
     model.fit((context, IMAGES[:4]), labels, epochs=1, verbose=0)
     first = model.log_prob(IMAGES[:4], labels, seed=0, context=context)
@@ -135,7 +135,7 @@ def test_classes_and_context(context_shape, context):
 
 @CONTEXTS
 def test_saved_and_exported(context_shape, context, tmp_path):
-    model = perturbed_model(context_shape)
+    model = perturbed_model(context_shape, num_steps=1)
     expected = model.encode(IMAGES[:4], context=context)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -1,11 +1,14 @@
 """A row's answer does not depend on how many rows are beside it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
-from tfp_glow.export import _served
+from tfp_glow.dequantization import uniform_noise
+from tfp_glow.export import _served, _served_functions
 
 NUM_ROWS = 33
 SIZES = [1, 2, 3, 5, 8, 16, 17, 32]
@@ -27,7 +30,7 @@ MODELS = {
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def served(request, tmp_path_factory):
+def served(request):
     """A served model with weights that are not initial ones, images, and its bits."""
     model = tfg.GlowModel(seed=0, **MODELS[request.param])
     rng = np.random.default_rng(0)
@@ -36,9 +39,12 @@ def served(request, tmp_path_factory):
     for variable in model.trainable_variables:
         noise = rng.normal(scale=0.02, size=variable.shape)
         variable.assign(variable + noise.astype(np.float32))
-    folder = tmp_path_factory.mktemp("served")
-    model.export(folder, merge=request.param == "digits")
-    return tf.saved_model.load(str(folder)), images[:NUM_ROWS], model.num_bits
+    distribution = model.distribution
+    if request.param == "digits":
+        distribution = tfg.glow_distribution(model.glow.merged())
+    noise = uniform_noise(model.event_shape, 0, model.glow.dtype)
+    functions = _served_functions(distribution, None, noise, model.num_bits)
+    return SimpleNamespace(**functions), images[:NUM_ROWS], model.num_bits
 
 
 def test_log_prob_is_that_of_any_batch(served):

@@ -1,9 +1,29 @@
 """What importing the package does to the process besides."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+
+from tfp_glow import _start, _tensorflow
+
+OPTIONAL = [
+    "av",
+    "fastapi",
+    "gradio",
+    "huggingface_hub",
+    "jax",
+    "kserve",
+    "matplotlib",
+    "orjson",
+    "prometheus_client",
+    "ray",
+    "skimage",
+    "sklearn",
+    "tensorflow_datasets",
+    "uvicorn",
+]
 
 
 def run(program):
@@ -11,22 +31,66 @@ def run(program):
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.split()
+    return done.stdout
 
 
-def test_tensorflow_s_objects_are_spared_the_garbage_collector():
-    program = "import gc, tfp_glow; print(gc.isenabled(), gc.get_freeze_count())"
-    is_enabled, num_frozen = run(program)
-    assert is_enabled == "True"
-    assert int(num_frozen) > 100_000
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What a process says that finds no optional package, by keys.
+
+    None in `sys.modules` makes an import fail, as if the package were missing. (Keras
+    itself tries to import some of them: to look for them afterwards would prove
+    nothing.)
+    """
+    program = f"""
+import gc, json, sys
+sys.modules.update(dict.fromkeys({OPTIONAL}))
+import tfp_glow
+said = {{"is_enabled": gc.isenabled(), "num_frozen": gc.get_freeze_count()}}
+said["public"] = [getattr(tfp_glow, name) is not None for name in tfp_glow.__all__]
+for name in ("digits", "photos", "mnist"):
+    try:
+        tfp_glow.data.load(name, "train")
+    except ImportError as error:
+        said[name] = str(error)
+print(json.dumps(said))
+"""
+    return json.loads(run(program).splitlines()[-1])
+
+
+def test_tensorflow_s_objects_are_spared_the_garbage_collector(said):
+    assert said["is_enabled"]
+    assert said["num_frozen"] > 100_000
+
+
+def test_needs_no_optional_package(said):
+    assert all(said["public"])
+    assert len(said["public"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("digits", "sklearn.datasets"),
+        ("photos", "sklearn.datasets"),
+        ("mnist", "tensorflow_datasets"),
+    ],
+)
+def test_data_sets_say_which_package_they_need(said, name, module):
+    assert said[name].startswith(f"The data set '{name}' needs `{module}`")
+    assert 'pip install "tfp-glow[data]"' in said[name]
 
 
 @pytest.mark.parametrize("before", ["import tensorflow", "import gc; gc.disable()"])
-def test_what_was_there_before_is_left_as_it_was(before):
-    program = f"{before}\nimport gc\nold = gc.isenabled(), gc.get_freeze_count()\n"
-    program += "import tfp_glow\nprint(old[0] == gc.isenabled(), "
-    program += "gc.get_freeze_count() - old[1])"
-    same, num_frozen = run(program)
+def test_what_was_there_before_is_left_as_it_was(before, tmp_path):
+    """With modules in the place of TensorFlow's, for its own take seconds."""
+    for name in ("tensorflow", "tensorflow_probability"):
+        (tmp_path / f"{name}.py").touch()
+    program = f"import runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\n{before}\n"
+    program += "import gc\nold = gc.isenabled(), gc.get_freeze_count()\n"
+    program += f"runpy.run_path({_tensorflow.__file__!r})\n"
+    program += "print(old[0] == gc.isenabled(), gc.get_freeze_count() - old[1])"
+    same, num_frozen = run(program).split()
     assert same == "True"
     assert (num_frozen == "0") == ("tensorflow" in before)
 
@@ -57,7 +121,7 @@ print(len({{"matplotlib", "pandas", "sklearn"}} & sys.modules.keys()))
 import matplotlib
 print(matplotlib.__name__)
 """
-    said = run(program)
+    said = run(program).split()
     assert said[:2] == ["2", "False"]
     assert said[-4:-2] == ["True", "GlowModel"]
     assert said[-2:] == ["0", "matplotlib"]
@@ -66,7 +130,10 @@ print(matplotlib.__name__)
 @pytest.mark.parametrize(
     "argv", [["train.py", "--help"], ["-m", "tfp-glow"], ["-c", "tfp_glow.cli"]]
 )
-def test_other_programs_have_all_of_it(argv):
-    program = f"import sys\nsys.argv = {argv}\nimport tfp_glow\n"
-    program += "print(tfp_glow.GlowModel.__name__)"
-    assert run(program) == ["GlowModel"]
+def test_other_programs_have_all_of_it(argv, monkeypatch):
+    monkeypatch.setattr(_start, "_is_wanted", False)
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", ["python", *argv])
+    assert not _start.waits_for_flow()
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/tfp-glow", *argv])
+    assert _start.waits_for_flow()

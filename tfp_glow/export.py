@@ -1,6 +1,7 @@
 """A trained model as a SavedModel that needs nothing but TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, Signature
 from math import prod
 from pathlib import Path
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_choice
+from tfp_glow.bijectors import Glow
 from tfp_glow.dequantization import (
     bin_centers,
     bits_per_dim,
@@ -87,9 +89,25 @@ def export_saved_model(
     )
     for name, function in functions.items():
         setattr(module, name, function)
-    signatures = {name: f.get_concrete_function() for name, f in functions.items()}
-    signatures["serving_default"] = signatures["log_prob"]
-    tf.saved_model.save(module, str(directory), signatures=signatures)
+    with _without_own_gradients(distribution.bijector):
+        signatures = {name: f.get_concrete_function() for name, f in functions.items()}
+        signatures["serving_default"] = signatures["log_prob"]
+        tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+@contextmanager
+def _without_own_gradients(glow: Glow) -> Iterator[None]:
+    """Lets levels store: a SavedModel would hold, traced, how the others go back."""
+    if glow.memory == "auto":
+        glow.choose_memory()
+    reversible = [level for level in glow.levels if level.memory == "reversible"]
+    for level in reversible:
+        level.memory = "stored"
+    try:
+        yield
+    finally:
+        for level in reversible:
+            level.memory = "reversible"
 
 
 def _served_functions(

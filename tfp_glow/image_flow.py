@@ -1,7 +1,9 @@
 """What people ask of a model of images: scores, latents, samples."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import wraps
 from math import log, prod
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -29,7 +31,31 @@ __all__ = ["Condition", "ImageFlow", "cross_entropy_bits"]
 Condition = dict[str, tf.Tensor]
 """What the bijector takes besides: `labels`, `context`, both or neither."""
 
-_compiled = partial(tf.function, reduce_retracing=True)
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A map of an `ImageFlow`, traced once for any number of images.
+
+    TensorFlow by itself traces one number first, and any number when another comes.
+    """
+    traced = tf.function(function, reduce_retracing=True)
+
+    @wraps(function)
+    def call(
+        self: "ImageFlow", images: tf.Tensor, condition: Condition, *others: Any
+    ) -> Any:
+        own = traced.__get__(self, type(self))
+        is_traced = own.experimental_get_tracing_count()
+        if not is_traced and not tf.config.functions_run_eagerly():
+            if self.glow.memory == "auto":
+                self.glow.choose_memory(images.shape[0] or None)
+            specs = tf.nest.map_structure(
+                lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
+                (images, condition),
+            )
+            own.get_concrete_function(*specs, *others)
+        return own(images, condition, *others)
+
+    return call
 
 
 class ImageFlow:

@@ -135,6 +135,8 @@ def test_fit_chooses_for_its_batches_and_trains_so(device, monkeypatch):
     # What is done between two trainings has none of their steps traced again.
     step = model.train_function
     model.bits_per_dim(images)
+    assert model.glow.memory == "stored"
+    model.glow.inverse(tf.zeros([22, 4, 4, 1]))
     assert model.glow.memory == "reversible"
     model.fit(images, batch_size=2, verbose=0)
     assert model.glow.memory == "stored"

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,32 +101,3 @@ def test_rejects_an_unknown_split():
     for load in (data.load, data.load_arrays):
         with pytest.raises(ValueError, match=r"split='tset'\. Did you mean 'test'\?"):
             load("digits", "tset")
-
-
-def test_imports_its_packages_only_when_a_set_needs_them():
-    # None in `sys.modules` makes an import fail, as if the package were missing.
-    # (Keras imports scikit-learn where it can, so looking for it afterwards would
-    # prove nothing.)
-    program = """
-import sys
-for module in ("sklearn", "skimage", "tensorflow_datasets"):
-    sys.modules[module] = None
-from tfp_glow import data
-for name, module in [
-    ("digits", "sklearn.datasets"),
-    ("photos", "sklearn.datasets"),
-    ("mnist", "tensorflow_datasets"),
-]:
-    try:
-        data.load(name, "train")
-    except ImportError as error:
-        expected = f"The data set '{name}' needs `{module}`"
-        assert str(error).startswith(expected), error
-        assert 'pip install "tfp-glow[data]"' in str(error), error
-    else:
-        raise SystemExit(f"{name} loaded without {module}")
-"""
-    finished = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
