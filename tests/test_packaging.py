@@ -11,6 +11,7 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from collections.abc import Mapping
 from email.parser import Parser
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -226,8 +227,11 @@ def imported_modules(node: ast.AST) -> list[str]:
     return []
 
 
-@functools.cache  # it reads what all distributions have written
 def distribution_of(module: str) -> str:
     """Names the distribution that provides a module, or the module if none does."""
-    candidates = importlib.metadata.packages_distributions().get(module, [module])
-    return normalized(candidates[0])
+    return normalized(all_distributions().get(module, [module])[0])
+
+
+@functools.cache  # it reads what all of them have written
+def all_distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()

@@ -19,7 +19,7 @@ from PIL import Image
 gradio = pytest.importorskip("gradio", reason="needs Gradio, of the extra `demo`")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
-from studios import NAMES, make_directions, make_studio  # noqa: E402
+from studios import NAMES, make_directions, make_studio, write_black  # noqa: E402
 
 from tfp_glow.cli.listening import bound_socket  # noqa: E402
 from tfp_glow.demo.server import make_server  # noqa: E402
@@ -213,7 +213,7 @@ def test_upload(shown, tmp_path):
 def test_files_that_are_no_pictures(shown, tmp_path):
     before = shown.picture("original")
     bomb = tmp_path / "bomb.png"
-    Image.new("1", (20_000, 20_000)).save(bomb)
+    write_black(bomb, 20_000)
     files = {"text.png": b"hello", "text.txt": b"hello", "huge.png": bytes(21 * 2**20)}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)

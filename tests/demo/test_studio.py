@@ -122,11 +122,11 @@ def test_shows_one_example_of_each_class(studio):
     [([2, 2, 2], [0, 1, 2]), ([2], [0]), (None, [0])],
     ids=["one class", "one picture", "one picture without class"],
 )
-def test_page_has_pictures_of_one_class_and_a_picture_alone(labels, shown):
+def test_page_has_pictures_of_one_class_and_a_picture_alone(studio, labels, shown):
     count = len(labels or [0])
     images = np.random.default_rng(0).integers(0, 256, [count, 8, 8, 1], np.uint8)
     labels = labels and np.array(labels)
-    studio = Studio(make_model(), "tiny", images, labels=labels)
+    studio = Studio(studio.model, "tiny", images, labels=labels)
     assert studio.shown == shown
     parts = make_page(studio).blocks.values()
     (text,) = (p.value for p in parts if getattr(p, "elem_id", "") == "change-examples")

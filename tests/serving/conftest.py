@@ -16,10 +16,11 @@ import tfp_glow as tfg
 def make_model(**arguments) -> tfg.GlowModel:
     """A model whose answers differ from image to image."""
     model = tfg.GlowModel(
-        (8, 8, 1), num_levels=1, num_steps=2, hidden_channels=8, seed=0, **arguments
+        (8, 8, 1), num_levels=1, num_steps=1, hidden_channels=8, seed=0, **arguments
     )
     rng = np.random.default_rng(1)
-    model.fit(rng.integers(0, 256, [8, 8, 8, 1], np.uint8), verbose=0)
+    images = rng.integers(0, 256, [8, 8, 8, 1], np.uint8)
+    tfg.initialize(model.distribution, tfg.dequantize(images, seed=0))
     for variable in model.trainable_variables:
         noise = rng.normal(0, 0.05, variable.shape).astype("float32")
         variable.assign(variable + noise)

@@ -55,9 +55,14 @@ def ask(connection, body=BODY):
     return response.status, json.loads(response.read())
 
 
-def test_a_process_serves_and_ends(models, in_process):
+def test_a_process_that_was_killed_starts_again_serves_and_ends(models, in_process):
     expected = in_process("log_prob", images=IMAGES)
-    with started(models, "--port=0", "--grpc-port=0") as (process, port, grpc_port):
+    with started(models, "--port=0") as (process, port, _):
+        process.kill()
+        process.wait(10)
+    again = (f"--port={port}", "--grpc-port=0")
+    with started(models, *again) as (process, port_again, grpc_port):
+        assert port_again == port
         connection = http.client.HTTPConnection("127.0.0.1", port)
         status, answer = ask(connection)
         assert status == 200
@@ -156,15 +161,6 @@ def check_other_addresses(port):
         if not address.startswith("127.") and ":" not in address:
             with pytest.raises(OSError, match="refused|timed out|unreachable"):
                 socket.create_connection((address, port), 1)
-
-
-def test_killed_and_started_again(models):
-    with started(models, "--port=0") as (process, port, _):
-        process.kill()
-        process.wait(10)
-        with started(models, f"--port={port}") as (_, again, _):
-            assert again == port
-            assert ask(http.client.HTTPConnection("127.0.0.1", port))[0] == 200
 
 
 def error(capsys, *arguments):
