@@ -207,11 +207,12 @@ def _draw_samples(file: Path, preset: Preset, held_out: np.ndarray) -> None:
     from tfp_glow.plots import sample_sheet
 
     model = tfg.GlowModel(preset.event_shape, seed=0, **preset.model)
-    variables = model.distribution.variables
-    averages = read_state(file)[len(variables) :]
-    # What is not trained says that all is initialised, which a sample does not ask.
+    trained, state = model.distribution.trainable_variables, read_state(file)
+    if not state:  # It ended in a loss that was no number.
+        return
+    first = len(model.distribution.variables)
     for variable, value in zip(
-        model.distribution.trainable_variables, averages, strict=False
+        trained, state[first : first + len(trained)], strict=True
     ):
         variable.assign(value)
     samples = {t: model.sample(36, t, seed=0).numpy() for t in (0.7, 1.0)}

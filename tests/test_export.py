@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from tensorflow.python.tools import saved_model_cli
 
 import tfp_glow as tfg
+from tfp_glow.bijectors.step_sequence import StepSequence
 
 ROOT = Path(__file__).parents[1]
 DIMENSIONS = {"H": 8, "W": 4, "C": 3}
@@ -372,3 +373,20 @@ def test_only_saved_models_are_written(plain, tmp_path):
     with pytest.raises(ValueError, match="Received: format='onnx'"):
         plain.model.export(tmp_path / "m", format="onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_how_reversible_levels_go_back_is_not_exported(tmp_path, monkeypatch):
+    model = tfg.GlowModel(
+        (4, 4, 1), num_levels=1, num_steps=1, hidden_channels=4, memory="reversible"
+    )
+
+    def fail(*args, **kwargs):
+        raise OSError("not to be called, or not to be written to")
+
+    monkeypatch.setattr(StepSequence, "run_reversible", fail)
+    model.export(tmp_path / "exported")
+    assert model.glow.memory == "reversible"
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(OSError, match="not to be written to"):
+        model.export(tmp_path / "another")
+    assert model.glow.memory == "reversible"

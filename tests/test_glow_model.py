@@ -101,6 +101,20 @@ def test_more_noise_samples_average_probabilities(model):
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
+def test_a_map_is_traced_once_for_any_number_of_images(monkeypatch):
+    traced, inverse = [], tfg.Glow._inverse_and_log_det
+
+    def count(self, x, **kwargs):
+        traced.append(x.shape[0])
+        return inverse(self, x, **kwargs)
+
+    monkeypatch.setattr(tfg.Glow, "_inverse_and_log_det", count)
+    model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4)
+    for num in (3, 5):
+        assert model.encode(images(num)).shape == [num, 64]
+    assert traced == [None]
+
+
 @pytest.mark.parametrize("num_bits", [8, 5, 1])
 def test_decode_of_encode_clears_the_low_bits_and_nothing_else(model, num_bits):
     weights = model.get_weights()

@@ -184,8 +184,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         )
         seed = inputs.get("seed")
         seed = as_seed(0 if seed is None else seed)
-        if self.glow.memory == "auto":
-            self.glow.choose_memory(images.shape[0] or None)
+        self.glow.choose_memory_for(images.shape[:1])  # its name is part of a trace
         arguments = (images, condition, seed, inputs.get("first_image", 0))
         # A function within a step would be built a second time to be differentiated.
         is_compiled = tf.executing_eagerly()

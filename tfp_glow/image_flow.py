@@ -33,9 +33,10 @@ Condition = dict[str, tf.Tensor]
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A map of an `ImageFlow`, traced once for any number of images.
+    """A map of an `ImageFlow`, traced for any number of images at once.
 
-    TensorFlow by itself traces one number first, and any number when another comes.
+    TensorFlow by itself traces one number first, and any number when another comes. So
+    it still does within a graph, which may want to know how many come out.
     """
     traced = tf.function(function, reduce_retracing=True)
 
@@ -44,10 +45,10 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         self: "ImageFlow", images: tf.Tensor, condition: Condition, *others: Any
     ) -> Any:
         own = traced.__get__(self, type(self))
-        is_traced = own.experimental_get_tracing_count()
-        if not is_traced and not tf.config.functions_run_eagerly():
-            if self.glow.memory == "auto":
-                self.glow.choose_memory(images.shape[0] or None)
+        is_new = tf.executing_eagerly() and not tf.config.functions_run_eagerly()
+        if is_new and not own.experimental_get_tracing_count():
+            if function.__name__ != "_decode":  # which nobody differentiates
+                self.glow.choose_memory_for(images.shape[:1])
             specs = tf.nest.map_structure(
                 lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
                 (images, condition),
@@ -298,7 +299,7 @@ class ImageFlow:
         latents *= temperature[..., tf.newaxis]
         return self.decode(latents, labels, context=context)
 
-    # The maps, each compiled once for any batch size.
+    # The maps, each compiled for any batch size.
 
     def _inline_log_prob(
         self,

@@ -135,12 +135,16 @@ def test_fit_chooses_for_its_batches_and_trains_so(device, monkeypatch):
     # What is done between two trainings has none of their steps traced again.
     step = model.train_function
     model.bits_per_dim(images)
-    assert model.glow.memory == "stored"
-    model.glow.inverse(tf.zeros([22, 4, 4, 1]))
     assert model.glow.memory == "reversible"
     model.fit(images, batch_size=2, verbose=0)
     assert model.glow.memory == "stored"
     assert model.train_function is step
+
+
+def test_who_only_samples_chooses_nothing(device):
+    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=8)
+    model.sample(22)
+    assert model.glow.memory == "auto"
 
 
 @pytest.mark.parametrize("name", ["stored", "reversible"])

@@ -140,12 +140,13 @@ def test_links_to_folders_are_followed_but_to_none_twice(tmp_path, caplog):
     (tmp_path / "pictures" / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "pictures")
     (tmp_path / "pictures" / "feline").symlink_to(tmp_path / "pictures" / "cat")
+    (tmp_path / "pictures" / "hound").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "pictures" / "self").symlink_to(tmp_path / "pictures" / "self")
     info = describe(tmp_path / "pictures")
     assert info.class_names == ("cat", "dog")
     assert sum(info.num_examples.values()) == 12
     told = " ".join(record.getMessage() for record in caplog.records)
-    for name in ("feline", "up"):
+    for name in ("feline", "hound", "up"):
         assert f"{name} leads to a folder that is looked at already" in told
 
 

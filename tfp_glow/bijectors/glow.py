@@ -345,7 +345,7 @@ class Glow(OnePass):
         self, x: tf.Tensor, **condition: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         check_event(x, self.event_shape, self.name)
-        self._choose_memory_for(x.shape[:-3])
+        self.choose_memory_for(x.shape[:-3])
         kwargs = self._route(**condition)
         z = self.chain.inverse(x, **kwargs)
         return z, self.chain.inverse_log_det_jacobian(x, event_ndims=3, **kwargs)
@@ -357,7 +357,8 @@ class Glow(OnePass):
         x = self.chain.forward(z, **kwargs)
         return x, self.chain.forward_log_det_jacobian(z, event_ndims=1, **kwargs)
 
-    def _choose_memory_for(self, leading: tf.TensorShape) -> None:
+    def choose_memory_for(self, leading: tf.TensorShape) -> None:
+        """Chooses, as `inverse` does, if there were never as many images, `[...]`."""
         num_images = leading.num_elements()
         if num_images is None:
             num_images = self._batch_size or _USUAL_BATCH_SIZE

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -165,15 +166,15 @@ def _pictures(root: Path) -> list[tuple[Path, tuple[int, int], bool]]:
 
 def _files(root: Path) -> Iterator[Path]:
     """Files in a folder and below, but hidden ones; no folder twice, by links too."""
-    folders, links, seen = [root], [], set()
+    folders, links, seen = deque([root]), deque(), set()
     while folders or links:
-        folder = folders.pop() if folders else links.pop()
+        folder = (folders or links).popleft()  # links last: they may lead to others
         if folder.resolve() in seen:
             _warn(f"{folder} leads to a folder that is looked at already: left out.")
             continue
         seen.add(folder.resolve())
         try:
-            entries = list(os.scandir(folder))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             _warn(f"{folder} cannot be read and is left out: {error.strerror}.")
             continue
