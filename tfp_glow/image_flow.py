@@ -1,7 +1,7 @@
 """What people ask of a model of images: scores, latents, samples."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from math import log, prod
 from typing import Any
 
@@ -32,7 +32,9 @@ Condition = dict[str, tf.Tensor]
 """What the bijector takes besides: `labels`, `context`, both or neither."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], *, chooses_memory: bool = True
+) -> Callable[..., Any]:
     """A map of an `ImageFlow`, traced for any number of images at once.
 
     TensorFlow by itself traces one number first, and any number when another comes. So
@@ -47,7 +49,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         own = traced.__get__(self, type(self))
         is_new = tf.executing_eagerly() and not tf.config.functions_run_eagerly()
         if is_new and not own.experimental_get_tracing_count():
-            if function.__name__ != "_decode":  # which nobody differentiates
+            if chooses_memory:
                 self.glow.choose_memory_for(images.shape[:1])
             specs = tf.nest.map_structure(
                 lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
@@ -341,7 +343,7 @@ class ImageFlow:
     def _encode(self, x: tf.Tensor, condition: Condition) -> tf.Tensor:
         return self.glow.inverse(x, **condition)
 
-    @_compiled
+    @partial(_compiled, chooses_memory=False)  # Nobody differentiates whole numbers.
     def _decode(self, latents: tf.Tensor, condition: Condition) -> tf.Tensor:
         x = self.glow.forward(latents, **condition)
         return quantize(x, self.num_bits)

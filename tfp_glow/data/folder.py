@@ -169,10 +169,11 @@ def _files(root: Path) -> Iterator[Path]:
     folders, links, seen = deque([root]), deque(), set()
     while folders or links:
         folder = (folders or links).popleft()  # links last: they may lead to others
-        if folder.resolve() in seen:
+        here = folder.resolve()
+        if here in seen:
             _warn(f"{folder} leads to a folder that is looked at already: left out.")
             continue
-        seen.add(folder.resolve())
+        seen.add(here)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
