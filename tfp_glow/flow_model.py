@@ -277,7 +277,8 @@ class FlowModel(keras.Model):
         _check_sample_weight(y, kwargs)
         if not self.weights:
             what = f"Received: {self.distribution!r}, without a `tf.Variable`."
-            raise ValueError(f"There is nothing to train. {what}")
+            mend = "Make its bijector or base of variables, as `tfp_glow.Glow` is."
+            raise ValueError(f"There is nothing to train. {what} {mend}")
         if not self.compiled:
             self.compile()
         if isinstance(x, Iterator):
