@@ -150,78 +150,80 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     products that have been rounded is less exact; an accelerator's sum is not rounded
     again.
     """
-    has_slow_gradients = (
-        x.dtype != tf.bfloat16
-        and not has_onednn()
-        and not tf.config.list_physical_devices("GPU")
-    )
     channels_in, channels_out = kernel.shape[2:]
-    is_3_x_3 = kernel.shape[:2] == [3, 3]
-    is_narrow = is_3_x_3 and 9 * channels_out <= channels_in
-    if is_narrow and (_is_for_accelerator or has_slow_gradients):
-        return _sum_of_taps(x, kernel)
-    is_narrow = is_3_x_3 and 9 * channels_out <= 4 * channels_in
-    if is_narrow and has_slow_gradients and not _is_for_accelerator:
-        return _conv_with_products_as_gradients(x, kernel)
+    if kernel.shape[:2] == [3, 3]:
+        has_slow_gradients = (
+            x.dtype != tf.bfloat16
+            and not has_onednn()
+            and not tf.config.list_physical_devices("GPU")
+        )
+        most = 1 if _is_for_accelerator else 4 if has_slow_gradients else 0
+        if 9 * channels_out <= most * channels_in:
+            return _conv_with_products_as_gradients(x, kernel)
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
 @tf.custom_gradient
 def _conv_with_products_as_gradients(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
-    """`tf.nn.conv2d`, 3 x 3: both gradients from what the taps see of the output's."""
-    channels_in, channels_out = kernel.shape[2:]
+    """`tf.nn.conv2d`, 3 x 3: both gradients from what the taps see of the output's.
 
-    def turned(kernel: tf.Tensor) -> tf.Tensor:
-        """The kernel of the convolution that goes back."""
-        return tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+    Where its output has few channels the convolution is the sum of products, too.
+    """
+    channels_in, channels_out = kernel.shape[2:]
+    num_products = 9 * channels_out
+    unused = -num_products % _ALIGNMENT if _is_for_accelerator else 0
+    flat = tf.transpose(kernel, [2, 0, 1, 3])
+    flat = tf.reshape(flat, [channels_in, num_products])
+    flat = _with_zeros(flat, unused)
 
     def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        seen = tf.reshape(_seen_by_taps(dy), [-1, 9 * channels_out])
-        flat = tf.reshape(turned(kernel), [9 * channels_out, channels_in])
-        of_flat = tf.matmul(seen, tf.reshape(x, [-1, channels_in]), transpose_a=True)
-        of_turned = tf.reshape(of_flat, [3, 3, channels_out, channels_in])
-        return tf.reshape(seen @ flat, tf.shape(x)), turned(of_turned)
+        # A tap sees of the output's gradient what its opposite sees of the input.
+        seen = tf.reshape(_seen_by_taps(dy, _TAPS[::-1]), [-1, num_products])
+        seen = _with_zeros(seen, unused)
+        dx = tf.reshape(tf.matmul(seen, flat, transpose_b=True), tf.shape(x))
+        # The other way round Eigen would pack the larger factor across its rows, and
+        # take half as long again.
+        d_flat = tf.matmul(seen, tf.reshape(x, [-1, channels_in]), transpose_a=True)
+        d_flat = tf.reshape(d_flat[:num_products], [3, 3, channels_out, channels_in])
+        return dx, tf.transpose(d_flat, [0, 1, 3, 2])
 
-    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+    if num_products > channels_in:
+        return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+    products = tf.reshape(x, [-1, channels_in]) @ flat
+    products = tf.reshape(products, [-1, *_spatial_shape(x), num_products + unused])
+    return _sum_of_taps(products, channels_out), gradient
 
 
-def _seen_by_taps(x: tf.Tensor) -> tf.Tensor:
+def _with_zeros(x: tf.Tensor, num_columns: int) -> tf.Tensor:
+    """`x` with so many columns of zeros at its end."""
+    return (
+        tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, num_columns]])
+        if num_columns
+        else x
+    )
+
+
+def _seen_by_taps(x: tf.Tensor, taps: list[tuple[int, int]] = _TAPS) -> tf.Tensor:
     """What a 3 x 3 kernel sees at each pixel, tap after tap: `[B, H, W, 9 C]`."""
     height, width = _spatial_shape(x)
     padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    seen = [tf.slice(padded, [0, *at, 0], [-1, height, width, -1]) for at in _TAPS]
+    seen = [tf.slice(padded, [0, *at, 0], [-1, height, width, -1]) for at in taps]
     return tf.concat(seen, axis=-1)
 
 
-def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
-    channels_in, channels_out = kernel.shape[2:]
-    num_products = 9 * channels_out
-    # With this factor transposed Eigen's product for its gradient packs the smaller of
-    # two matrices along their rows, and takes two thirds of the time.
-    flat = tf.reshape(tf.transpose(kernel, [0, 1, 3, 2]), [num_products, channels_in])
-    if _is_for_accelerator:
-        flat = tf.pad(flat, [[0, -num_products % _ALIGNMENT], [0, 0]])
-    products = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=True)
-    products = tf.reshape(products, [-1, *_spatial_shape(x), flat.shape[0]])
-    if num_products < flat.shape[0]:  # the gradient of a slice takes a while
-        products = products[..., :num_products]
-    taps = tf.split(products, 9, axis=-1)
-    shifted = [_shifted(tap, *at) for tap, at in zip(taps, _TAPS, strict=True)]
-    if x.dtype != tf.bfloat16:
-        return tf.add_n(shifted)
-    return tf.cast(tf.add_n([tf.cast(s, tf.float32) for s in shifted]), x.dtype)
-
-
-def _shifted(x: tf.Tensor, row: int, column: int) -> tf.Tensor:
-    """What a tap of a 3 x 3 kernel sees of `x`, zeros outside."""
-    outside = [[max(1 - i, 0), max(i - 1, 0)] for i in (row, column)]
-    (top, bottom), (left, right) = outside
-    height, width = _spatial_shape(x)
-    # Its gradient is a pad, which takes a tenth of the time of that of `x[...]`.
-    size = [-1, height - top - bottom, width - left - right, -1]
-    inside = tf.slice(x, [0, bottom, right, 0], size)
-    return tf.pad(inside, [[0, 0], *outside, [0, 0]])
+def _sum_of_taps(products: tf.Tensor, channels: int) -> tf.Tensor:
+    """The sum of what each tap sees of its own product, zeros outside."""
+    height, width = _spatial_shape(products)
+    seen = []
+    for tap, at in enumerate(_TAPS):
+        outside = [[max(1 - i, 0), max(i - 1, 0)] for i in at]
+        (top, bottom), (left, right) = outside
+        size = [-1, height - top - bottom, width - left - right, channels]
+        inside = tf.slice(products, [0, bottom, right, tap * channels], size)
+        if products.dtype == tf.bfloat16:
+            inside = tf.cast(inside, tf.float32)
+        seen.append(tf.pad(inside, [[0, 0], *outside, [0, 0]]))
+    return tf.cast(tf.add_n(seen), products.dtype)
 
 
 def _conv_of_few_channels(
@@ -244,7 +246,7 @@ def _conv_of_few_channels(
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
     if _is_for_accelerator:
         unused = -9 * channels % _ALIGNMENT
-        seen = tf.pad(_seen_by_taps(x), [[0, 0]] * 3 + [[0, unused]])
+        seen = _with_zeros(_seen_by_taps(x), unused)
         flat = tf.pad(flat, [[0, unused], [0, 0]])
         return _product(seen, flat, bias, activation)
     if 9 * channels > channels_out / 4:
