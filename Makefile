@@ -4,16 +4,21 @@ RUN ?= runs/digits
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
-# Not compiling all of TensorFlow to bytecode saves most of a minute of installing.
-PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
-UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# The environment of a target such as .venv/installed. Not compiling all of TensorFlow to
+# bytecode saves most of a minute of installing.
+PIP_INSTALL = $(@D)/bin/python -m pip install -qq --disable-pip-version-check --no-compile
+UV_INSTALL = $(@D)/bin/uv pip install --quiet --python $(@D)/bin/python
 # uv installs in seconds what takes pip minutes. It does not read pip's configuration:
 # where it finds no packages, pip installs.
 install = $(PIP_INSTALL) uv==0.13.9 && $(UV_INSTALL) $(1) || $(PIP_INSTALL) $(1)
-BENCHMARKS := training_step first_step memory_against_depth sampling cost_against_work
+BENCHMARKS := training_step first_step sampling
+LONG_BENCHMARKS := memory_against_depth cost_against_work
 # With a path, not a hook: the checkout has the package's name, and beside it Python would
 # take the checkout for the package.
 EDITABLE := -c constraints.txt --config-settings editable_mode=compat -e
+measure = for name in $(1); do \
+	  .venv-benchmarks/bin/python benchmarks/$$name.py --write || exit 1; \
+	done
 DEPENDENCIES := setup.py constraints.txt tfp_glow/version.py
 
 # Where it is set, every process compiles all of TensorFlow again: 10 to 20 seconds.
@@ -22,10 +27,10 @@ unexport PYTHONDONTWRITEBYTECODE
 TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: help quickstart test benchmarks reference constraints clean
+.PHONY: help quickstart test benchmarks long-benchmarks reference constraints clean
 
 help: ## Show this help
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
 
 quickstart: .venv/installed ## Train on scikit-learn's digits; leaves the run in runs/digits
 	@if [ -e "$(RUN)/state.npz" ]; then \
@@ -44,10 +49,12 @@ test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-benchmarks: .venv/installed-benchmarks ## Measure speed and memory anew, in 20 to 35 minutes
-	for name in $(BENCHMARKS); do \
-	  $(BIN)/python benchmarks/$$name.py --write || exit 1; \
-	done
+# Without what developers need besides, some of which TensorFlow imports if it is there.
+benchmarks: .venv-benchmarks/installed ## Measure speed anew, in 8 to 15 minutes
+	$(call measure,$(BENCHMARKS))
+
+long-benchmarks: .venv-benchmarks/installed ## Measure how memory and time grow
+	$(call measure,$(LONG_BENCHMARKS))
 
 reference: .venv/installed-dev ## Make the reference of the docstrings in build/reference
 	$(BIN)/sphinx-build --quiet --fail-on-warning docs/reference build/reference
@@ -64,18 +71,18 @@ constraints: ## Write constraints.txt anew from setup.py (with PYTHON=python3.11
 	mv build/constraints.txt constraints.txt
 
 clean: ## Remove the environment, builds and caches, but no runs
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-benchmarks build dist *.egg-info .pytest_cache .ruff_cache
 	find tfp_glow tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# Empty files in .venv record what is installed.
-.venv/created:
+# Empty files in an environment record what is installed.
+.venv/created .venv-benchmarks/created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	  echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is:" \
 	    "$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) has no venv module (on Debian and Ubuntu: apt install" \
 	    "python3-venv)." >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
 .venv/installed: .venv/created $(DEPENDENCIES)
@@ -89,7 +96,7 @@ clean: ## Remove the environment, builds and caches, but no runs
 	@touch .venv/installed $@
 
 # By pip alone, whose configuration may name an index of PyTorch without CUDA.
-.venv/installed-benchmarks: .venv/created $(DEPENDENCIES)
-	@echo "Installing tfp_glow and PyTorch into .venv: gigabytes, this takes minutes."
+.venv-benchmarks/installed: .venv-benchmarks/created $(DEPENDENCIES)
+	@echo "Installing tfp_glow and PyTorch into $(@D): gigabytes, this takes minutes."
 	$(PIP_INSTALL) $(EDITABLE) '.[benchmarks]'
-	@touch .venv/installed $@
+	@touch $@

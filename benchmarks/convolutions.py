@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 from subject import Subject
 
-__all__ = ["alone", "forward_alone"]
+from tfp_glow.convolution import conv, relu
+
+__all__ = ["alone", "forward_alone", "own_alone"]
 
 
 def alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
@@ -22,11 +24,22 @@ def forward_alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
     return _subject(batch_size, dtype, shape, with_gradients=False)
 
 
+def own_alone(*, batch_size: int, **shape: object) -> Subject:
+    """Those of a training step as tfp_glow computes them, with bias, edge and ReLU."""
+    return _subject(batch_size, "float32", shape, with_gradients=True, make=_OwnNetwork)
+
+
 def _subject(
-    batch_size: int, dtype: str, shape: dict, *, with_gradients: bool
+    batch_size: int,
+    dtype: str,
+    shape: dict,
+    *,
+    with_gradients: bool,
+    make: type["_Network"] | None = None,
 ) -> Subject:
     networks = [
-        _Network(batch_size, *sizes, tf.as_dtype(dtype)) for sizes in _sizes(**shape)
+        (make or _Network)(batch_size, *sizes, tf.as_dtype(dtype))
+        for sizes in _sizes(**shape)
     ]
 
     @tf.function(jit_compile=False)
@@ -131,3 +144,32 @@ class _Network:
                 **arguments,
             )
         return [*found, gradient]
+
+
+class _OwnNetwork(_Network):
+    """The same by tfp_glow's convolutions."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        # The first and the last have openai/glow's edge indicator as one more channel.
+        self.kernels = [
+            kernel
+            if kernel.shape[0] == 1
+            else tf.Variable(tf.pad(kernel, [[0, 0], [0, 0], [0, 1], [0, 0]]))
+            for kernel in self.kernels
+        ]
+
+    def forward(self) -> tf.Tensor:
+        h = tf.convert_to_tensor(self._x)
+        biases = [tf.zeros(kernel.shape[-1:], h.dtype) for kernel in self.kernels]
+        self._sources = [*self.kernels[::-1], h]
+        with tf.GradientTape() as self._tape:
+            self._tape.watch(h)
+            for kernel, bias in zip(self.kernels[:2], biases, strict=False):
+                h = conv(h, kernel, bias, activation=relu)
+            self._output = conv(h, self.kernels[2], biases[2])
+        return self._output
+
+    def backward(self) -> list[tf.Tensor]:
+        gradient = tf.convert_to_tensor(self._gradient)
+        return self._tape.gradient(self._output, self._sources, gradient)

@@ -11,7 +11,15 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-from harness import Contender, Median, make_parser, measure, report, table
+from harness import (
+    Contender,
+    Median,
+    bar_table,
+    make_parser,
+    measure,
+    report,
+    table,
+)
 from matplotlib.figure import Figure
 
 BASE = {
@@ -47,21 +55,44 @@ def make_contenders(quantities: dict) -> dict[tuple, Contender]:
     }
 
 
-def exponents(found: dict[tuple, Median], quantities: dict) -> str:
-    """Seconds at each value, and how they grow to the next."""
+def exponent(small: Median, large: Median, ratio: float) -> float:
+    """That of CPU seconds, where the work has grown by a ratio."""
+    return math.log(large["cpu_seconds"] / small["cpu_seconds"]) / math.log(ratio)
+
+
+def cost_table(found: dict[tuple, Median], quantities: dict) -> str:
+    """Each point, and how its seconds have grown from the one above it."""
     rows = []
     for quantity, (_, values) in quantities.items():
-        for small, large in pairwise(values):
-            row = [quantity, f"{small:,} to {large:,}"]
+        for previous, value in zip([None, *values[:-1]], values, strict=True):
+            row = [quantity, value]
             for memory in MEMORIES:
-                before, after = (
-                    found[quantity, memory, v]["cpu_seconds"] for v in (small, large)
-                )
-                exponent = math.log(after / before) / math.log(large / small)
-                row += [f"{before:.3f} to {after:.3f}", f"{exponent:.2f}"]
+                point = found[quantity, memory, value]
+                row += [point["cpu_seconds"], point["wall_seconds"]]
+                row += [point["peak_megabytes"], ""]
+                if previous is not None:
+                    small = found[quantity, memory, previous]
+                    row[-1] = f"{exponent(small, point, value / previous):.2f}"
             rows.append(row)
-    columns = [(f"{m}, CPU s a step", "exponent") for m in MEMORIES]
-    return table(["", "from, to", *(c for pair in columns for c in pair)], rows)
+    columns = ["CPU s a step", "wall s a step", "peak MB", "exponent"]
+    named = [f"{memory}, {column}" for memory in MEMORIES for column in columns]
+    return table(["", "value", *named], rows)
+
+
+def aims(found: dict[tuple, Median], quantities: dict) -> str:
+    """The largest exponents, and what was aimed at."""
+    rows = []
+    for quantity, (_, values) in quantities.items():
+        for memory in MEMORIES:
+            points = [found[quantity, memory, value] for value in values]
+            largest = max(
+                exponent(*pair, b / a)
+                for pair, (a, b) in zip(pairwise(points), pairwise(values), strict=True)
+            )
+            verdict = "yes" if largest <= 1 else "no"
+            what = f"largest exponent of {quantity}, {memory}"
+            rows.append([what, f"{largest:.2f}", "at most 1", verdict])
+    return bar_table(rows)
 
 
 def plot(found: dict[tuple, Median], quantities: dict, path: Path) -> None:
@@ -84,7 +115,7 @@ def plot(found: dict[tuple, Median], quantities: dict, path: Path) -> None:
 
 def main() -> None:
     """Measures all points, prints a table and draws them."""
-    arguments = make_parser(__doc__, rounds=1).parse_args()
+    arguments = make_parser(__doc__, rounds=2).parse_args()
     quantities, calls = QUANTITIES, 10
     if arguments.quick:
         quantities, calls = {k: (c, v[:2]) for k, (c, v) in quantities.items()}, 3
@@ -97,7 +128,7 @@ def main() -> None:
         plot(found, quantities, IMAGE)
     report(
         "cost_against_work",
-        [exponents(found, quantities)],
+        [cost_table(found, quantities), aims(found, quantities)],
         list(found.values()),
         write=arguments.write,
     )

@@ -24,6 +24,8 @@ __all__ = [
     "measure",
     "provenance",
     "publish",
+    "ratio_row",
+    "ratio_table",
     "report",
     "table",
     "worker_command",
@@ -173,6 +175,46 @@ def at_most(what: str, measured: float, bar: float) -> list[str]:
 def bar_table(rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table of what was aimed at."""
     return table(["ratio", "measured", "aim", "reached"], rows)
+
+
+def ratio_row(
+    found: dict[Hashable, Median],
+    one: str,
+    other: str,
+    bar: float | None = None,
+    *,
+    of_first_call: bool = False,
+    counts: bool = True,
+) -> list[str]:
+    """A row of `ratio_table`: the seconds of one contender over those of another.
+
+    Args:
+        found: Their medians.
+        one: Name of the one.
+        other: Name of the other.
+        bar: What the ratio should not exceed: of CPU seconds, or of wall seconds until
+            the end of the first call.
+        of_first_call: Which of the two.
+        counts: Whether the other is fast enough itself for the ratio to say much.
+    """
+    keys = ("cpu_seconds", "wall_seconds")
+    if of_first_call:
+        keys = ("first_cpu_seconds", "first_seconds")
+    cpu, wall = (found[one][key] / found[other][key] for key in keys)
+    what = f"{one} / {other}" + (", first call" if of_first_call else "")
+    row = [what, f"{cpu:.2f}x", f"{wall:.2f}x"]
+    if bar is None:
+        return [*row, "", ""]
+    reached = "yes" if (wall if of_first_call else cpu) <= bar else "no"
+    if not counts:
+        reached += ", but does not count"
+    kind = "wall" if of_first_call else "CPU"
+    return [*row, f"{kind}, at most {bar:.2f}x", reached]
+
+
+def ratio_table(rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table of ratios of seconds, and of what was aimed at."""
+    return table(["ratio of seconds", "CPU", "wall", "aim", "reached"], rows)
 
 
 def report(

@@ -9,10 +9,10 @@ the end of its first call. Nothing is trained, and no coupling's cost depends on
 from harness import (
     Contender,
     Median,
-    at_most,
-    bar_table,
     make_parser,
     measure,
+    ratio_row,
+    ratio_table,
     report,
     table,
 )
@@ -45,9 +45,9 @@ def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
     return {
         FLOAT32: Contender(ours, shape),
         MIXED: Contender(ours, {**shape, "mixed": True}, rounds=2),
-        TFB: Contender("tfb_contender:sample", shape),
+        TFB: Contender("tfb_contender:sample", shape, rounds=2),
         CONVOLUTIONS: Contender(
-            "convolutions:forward_alone", {**shape, "dtype": "float32"}, rounds=2
+            "convolutions:forward_alone", {**shape, "dtype": "float32"}, rounds=1
         ),
         LARGE: Contender(ours, large_shape, rounds=1),
     }
@@ -55,22 +55,13 @@ def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
 
 def aims(found: dict[str, Median]) -> str:
     """What was aimed at."""
-    cpu = {name: row["cpu_seconds"] for name, row in found.items()}
-    first = {name: row["first_seconds"] for name, row in found.items()}
-    return bar_table(
+    return ratio_table(
         [
-            at_most(f"{FLOAT32} / {TFB}, CPU", cpu[FLOAT32] / cpu[TFB], 0.85),
-            at_most(f"{MIXED} / {TFB}, CPU", cpu[MIXED] / cpu[TFB], 0.60),
-            at_most(
-                f"{FLOAT32} / {TFB}, first sample", first[FLOAT32] / first[TFB], 0.40
-            ),
-            [
-                f"{CONVOLUTIONS} / {FLOAT32}, CPU",
-                cpu[CONVOLUTIONS] / cpu[FLOAT32],
-                "",
-                "",
-            ],
-            [f"{CONVOLUTIONS} / {TFB}, CPU", cpu[CONVOLUTIONS] / cpu[TFB], "", ""],
+            ratio_row(found, FLOAT32, TFB, 0.85),
+            ratio_row(found, MIXED, TFB, 0.60),
+            ratio_row(found, FLOAT32, TFB, 0.40, of_first_call=True),
+            ratio_row(found, CONVOLUTIONS, FLOAT32),
+            ratio_row(found, CONVOLUTIONS, TFB),
         ]
     )
 
@@ -78,12 +69,12 @@ def aims(found: dict[str, Median]) -> str:
 def main() -> None:
     """Measures all and prints two tables."""
     arguments = make_parser(__doc__, rounds=3).parse_args()
-    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 6
+    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 5
     if arguments.quick:
         shape, large_shape = ({**s, "num_steps": 2} for s in (shape, large_shape))
         rounds, calls = 1, 3
     contenders = make_contenders(shape, large_shape)
-    found = measure(contenders, rounds=rounds, calls=calls, warm_up=2)
+    found = measure(contenders, rounds=rounds, calls=calls, warm_up=1)
     costs = table(
         [
             "contender",

@@ -74,7 +74,10 @@ def measure(
     module, function = build.split(":")
     subject = getattr(importlib.import_module(module), function)(**arguments)
     values = [subject.call()]
-    found = {"first_seconds": seconds_since_start()}
+    found = {
+        "first_seconds": seconds_since_start(),
+        "first_cpu_seconds": cpu_seconds(),
+    }
     values += [subject.call() for _ in range(warm_up)]
     cpu, wall = cpu_seconds(), time.perf_counter()
     values += [subject.call() for _ in range(calls)]

@@ -102,17 +102,28 @@ def test_more_noise_samples_average_probabilities(model):
 
 
 def test_a_map_is_traced_once_for_any_number_of_images(monkeypatch):
-    traced, inverse = [], tfg.Glow._inverse_and_log_det
+    traced = []
 
-    def count(self, x, **kwargs):
-        traced.append(x.shape[0])
-        return inverse(self, x, **kwargs)
+    def counted(name):
+        original = getattr(tfg.Glow, name)
 
-    monkeypatch.setattr(tfg.Glow, "_inverse_and_log_det", count)
+        def count(self, x, **kwargs):
+            traced.append((name, x.shape[0]))
+            return original(self, x, **kwargs)
+
+        return count
+
+    for name in ("_inverse_and_log_det", "_forward_and_log_det"):
+        monkeypatch.setattr(tfg.Glow, name, counted(name))
     model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4)
     for num in (3, 5):
-        assert model.encode(images(num)).shape == [num, 64]
-    assert traced == [None]
+        z = model.encode(images(num))
+        assert z.shape == [num, 64]
+    assert traced == [("_inverse_and_log_det", None)]
+    for _ in range(2):
+        for num in (3, 5):
+            assert model.decode(z[:num]).shape == model.sample(num).shape
+    assert traced[1:] == [("_forward_and_log_det", None)] * 2
 
 
 @pytest.mark.parametrize("num_bits", [8, 5, 1])

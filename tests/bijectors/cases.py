@@ -292,3 +292,13 @@ CASES: dict[str, Case] = {
 def built(name: str, dtype: tf.DType = tf.float64) -> tfb.Bijector:
     """The perturbed bijector of a case; no test changes it."""
     return make_perturbed(CASES[name], dtype)
+
+
+def operations(function, *arguments) -> list[str]:
+    """The types of all operations that a function runs, in loops too."""
+    graph = tf.function(function).get_concrete_function(*arguments).graph
+    definition = graph.as_graph_def()
+    nodes = [*definition.node]
+    for inner in definition.library.function:
+        nodes.extend(inner.node_def)
+    return [node.op for node in nodes]

@@ -266,3 +266,14 @@ def test_types_by_any_name(dtype):
 def test_memory_of_a_level_is_checked():
     with pytest.raises(ValueError, match="Did you mean 'reversible'"):
         small().levels[0].memory = "reversable"
+
+
+def test_levels_of_others_keep_their_activations():
+    levels = [tfb.Chain([tfb.Scale(2.0), tfg.Squeeze(2)])]
+    chain = tfg.MultiScaleChain(levels, [4, 4, 1], top_prior=None)
+    for memory in ("auto", "stored"):
+        assert small(chain=chain, num_levels=1, memory=memory).memory == "stored"
+    with pytest.raises(ValueError, match=r"levels of tfp_glow.*Received: chain.*Chain"):
+        small(chain=chain, num_levels=1, memory="reversible")
+    merged = small(memory="reversible").merged()  # one of ours that is not trained
+    assert merged.memory == "stored"

@@ -3,22 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES, make_perturbed, perturb
+from cases import CASES, make_perturbed, operations, perturb
 
 from tfp_glow.bijectors import Glow, GlowLevel
 
 LEVELS = [name for name in CASES if name.startswith("level")]
 MATRIX_OPERATIONS = {"MatrixTriangularSolve", "MatrixSetDiagV3", "MatrixBandPart"}
-
-
-def operations(function, *arguments) -> list[str]:
-    """The types of all operations that a function runs, in loops too."""
-    graph = tf.function(function).get_concrete_function(*arguments).graph
-    definition = graph.as_graph_def()
-    nodes = [*definition.node]
-    for inner in definition.library.function:
-        nodes.extend(inner.node_def)
-    return [node.op for node in nodes]
 
 
 @pytest.mark.parametrize("name", LEVELS)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES, Dense, glow, perturb, sequential
+from cases import CASES, Dense, glow, operations, perturb, sequential
 
 import tfp_glow as tfg
 from tfp_glow.bijectors import GlowLevel
@@ -464,3 +464,45 @@ def test_a_model_around_it_that_trains_does_not_change_its_networks(layer):
         value, gradients = evaluate(x)
         results.append((value, [g for g in gradients if g is not None]))
     assert_same(*results, 1e-5)
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_reversible_gradients_of_bfloat16_networks_are_the_stored_ones(unroll):
+    """The networks see what they saw, to the last bit, and so round as they did."""
+    x = tf.cast(CASES["level"].x(3), tf.float32)
+    kwargs = {"dtype": tf.float32, "network_dtype": tf.bfloat16, "unroll": unroll}
+    stored, reversible = (
+        value_and_gradients(make_level(memory, **kwargs), "inverse", x)
+        for memory in ("stored", "reversible")
+    )
+    assert_same(stored, reversible, 1e-4)
+    precise = make_level("stored", unroll=unroll, dtype=tf.float32)
+    with pytest.raises(AssertionError):  # they do round
+        assert_same(value_and_gradients(precise, "inverse", x), stored, 1e-4)
+
+
+@pytest.mark.parametrize(("num_steps", "is_looped"), [(4, False), (5, True)])
+def test_more_than_four_steps_are_a_loop(num_steps, is_looped):
+    level = GlowLevel(1, num_steps=num_steps, hidden_channels=4)
+    found = operations(level.inverse, tf.zeros([1, 4, 4, 1]))
+    assert any("While" in op for op in found) == is_looped
+
+
+def test_matrices_are_made_once_for_all_steps_and_by_triangular_solves():
+    level = GlowLevel(1, num_steps=5, hidden_channels=4, memory="reversible")
+    x, z = tf.zeros([1, 4, 4, 1]), tf.zeros([1, 2, 2, 4])
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(level.inverse(x))
+            value += tf.reduce_sum(level.inverse_log_det_jacobian(x, 3))
+        return tape.gradient(value, level.trainable_variables)
+
+    for function, argument, num_solves in [
+        (level.inverse, x, 0),
+        (level.forward, z, 2),
+        (gradient, x, 2),  # what rebuilds inputs needs the inverse
+    ]:
+        found = operations(function, argument)
+        assert not {"MatrixInverse", "Lu", "MatrixDeterminant"} & set(found)
+        assert found.count("MatrixTriangularSolve") == num_solves

@@ -16,7 +16,12 @@ from tfp_glow._checks import (
 from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
 from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.initialize import initialize_bijector
-from tfp_glow.bijectors.memory import MEMORY, choose_memory, stored_bytes_per_image
+from tfp_glow.bijectors.memory import (
+    MEMORY,
+    choose_memory,
+    set_memory,
+    stored_bytes_per_image,
+)
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.step_factory import COUPLINGS, PERMUTATIONS, SCALES
@@ -146,8 +151,8 @@ class Glow(OnePass):
         Raises:
             TypeError: If a type is not one of floating-point numbers.
             ValueError: If `event_shape` is not divisible, a count is not a positive
-                integer, a name is unknown, or a network is found not to be a function
-                of its input where `memory` is `"reversible"`.
+                integer, a name is unknown, or where `memory` is `"reversible"` a level
+                of `chain` is not ours or a network no function of its input.
         """
         dtype = as_floating("dtype", dtype)
         network_dtype = as_floating("network_dtype", network_dtype or dtype)
@@ -203,11 +208,7 @@ class Glow(OnePass):
             self.chain = chain
             self._num_classes = num_classes
             self._context_shape = context_shape
-            own = all(isinstance(level, GlowLevel) for level in chain.levels)
-            self._chooses_memory = memory == "auto" and own
-            if memory != "auto" and own:
-                for level in chain.levels:
-                    level.memory = memory
+            self._chooses_memory = set_memory(chain.levels, memory)
             self._bytes_per_image = stored_bytes_per_image(
                 chain.level_shapes,
                 num_steps=num_steps,
@@ -241,12 +242,11 @@ class Glow(OnePass):
     def memory(self) -> str:
         """How the backward pass gets its activations.
 
-        `"stored"` or `"reversible"`, or `"auto"` as long as there was nothing to choose
-        for.
+        `"stored"` or `"reversible"`, or `"auto"` while there was nothing to choose for.
         """
         if self._chooses_memory and not self._batch_size:
             return "auto"
-        return self.levels[0].memory
+        return getattr(self.levels[0], "memory", "stored")
 
     def choose_memory(self, batch_size: int | None = None) -> str:
         """Chooses how to train on batches of a size, where `memory` is `"auto"`.

@@ -8,8 +8,17 @@ from pathlib import Path
 
 import psutil
 import tensorflow as tf
+import tensorflow_probability as tfp
 
-__all__ = ["MEMORY", "choose_memory", "device_bytes", "stored_bytes_per_image"]
+tfb = tfp.bijectors
+
+__all__ = [
+    "MEMORY",
+    "choose_memory",
+    "device_bytes",
+    "set_memory",
+    "stored_bytes_per_image",
+]
 
 MEMORY = ("auto", "reversible", "stored")
 
@@ -36,8 +45,9 @@ def stored_bytes_per_image(
 
     In each step that is two hidden layers of the coupling network, and about six
     tensors of the size of the image; for each number more than two that the network
-    returns for a number that changes, about five more. Of a user's networks nothing is
-    known.
+    returns for a number that changes, about five more. What the first convolution sees
+    of an image where it is a product, at most an eighth of the hidden layers, is not
+    counted. Of a user's networks nothing is known.
 
     Args:
         level_shapes: `(H, W, C)` of the image in the steps of each level.
@@ -138,3 +148,31 @@ def _gpu_bytes() -> int | None:
 
 def _gigabytes(number: int) -> str:
     return f"{number / 1e9:.1f} GB"
+
+
+def set_memory(levels: Sequence[tfb.Bijector], memory: str) -> bool:
+    """Tells the levels of a Glow how their backward pass gets its activations.
+
+    Args:
+        levels: Those of ours have an attribute `memory`; where all of them are trained
+            it is set, others are left as they are.
+        memory: One of `MEMORY`.
+
+    Returns:
+        Whether it is still to be chosen.
+
+    Raises:
+        ValueError: If `memory` is `"reversible"` and a level is not ours.
+    """
+    others = [level for level in levels if not hasattr(level, "memory")]
+    if memory == "reversible" and others:
+        raise ValueError(
+            '`memory`="reversible" undoes a coupling with one evaluation of its '
+            "network, which levels of tfp_glow do. Received: chain with the level "
+            f'{others[0]!r}. Use `memory`="stored", or make that one a `GlowLevel`.'
+        )
+    if not all(getattr(level, "is_trained", False) for level in levels):
+        return False
+    for level in levels if memory != "auto" else ():
+        level.memory = memory
+    return memory == "auto"

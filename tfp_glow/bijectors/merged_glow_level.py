@@ -29,6 +29,8 @@ class MergedGlowLevel(SqueezedSteps):
     """
 
     is_trained = False
+    memory = "stored"
+    """As of `GlowLevel`; there is nothing to train."""
 
     def __init__(
         self,
