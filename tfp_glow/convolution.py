@@ -142,88 +142,71 @@ def has_onednn() -> bool:
 
 
 def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.conv2d`, made of products where they are faster.
+    """`tf.nn.conv2d`, as a product with its taps where that is faster.
 
-    Without oneDNN, which TensorFlow uses only on processors with instructions for it,
-    gradients that are products take a third to three quarters of the time of those of a
-    convolution to few channels. With it they take longer. In bfloat16 the sum of nine
-    products that have been rounded is less exact; an accelerator's sum is not rounded
-    again.
+    Eigen's convolutions, which TensorFlow has without oneDNN, have slow gradients where
+    few channels come out: those of a product take a third to three quarters of the
+    time. In bfloat16 the sum of nine products that have been rounded is less exact; an
+    accelerator's sum is not rounded again.
     """
     channels_in, channels_out = kernel.shape[2:]
-    if kernel.shape[:2] == [3, 3]:
-        has_slow_gradients = (
-            x.dtype != tf.bfloat16
-            and not has_onednn()
-            and not tf.config.list_physical_devices("GPU")
-        )
-        most = 1 if _is_for_accelerator else 4 if has_slow_gradients else 0
-        if 9 * channels_out <= most * channels_in:
-            return _conv_with_products_as_gradients(x, kernel)
+    most = 0
+    if _is_for_accelerator:
+        most = channels_in
+    elif x.dtype != tf.bfloat16 and _has_slow_convolutions():
+        most = 4 * channels_in
+    if kernel.shape[:2] == [3, 3] and 9 * channels_out <= most:
+        return _sum_of_taps(x, kernel)
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
-@tf.custom_gradient
-def _conv_with_products_as_gradients(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
-    """`tf.nn.conv2d`, 3 x 3: both gradients from what the taps see of the output's.
+def _has_slow_convolutions() -> bool:
+    """Whether TensorFlow convolves with Eigen, slower than it multiplies matrices."""
+    return not has_onednn() and not tf.config.list_physical_devices("GPU")
 
-    Where its output has few channels the convolution is the sum of products, too.
-    """
+
+def _seen_by_taps(x: tf.Tensor) -> tf.Tensor:
+    """What a 3 x 3 kernel sees at each pixel, tap after tap: `[B, H, W, 9 C]`."""
+    for axis in (2, 1):  # the columns of a row of taps, and then the rows
+        x = tf.concat([_shifted(x, axis, tap) for tap in range(3)], axis=-1)
+    return x
+
+
+def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
     num_products = 9 * channels_out
-    unused = -num_products % _ALIGNMENT if _is_for_accelerator else 0
-    flat = tf.transpose(kernel, [2, 0, 1, 3])
-    flat = tf.reshape(flat, [channels_in, num_products])
-    flat = _with_zeros(flat, unused)
-
-    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # A tap sees of the output's gradient what its opposite sees of the input.
-        seen = tf.reshape(_seen_by_taps(dy, _TAPS[::-1]), [-1, num_products])
-        seen = _with_zeros(seen, unused)
-        dx = tf.reshape(tf.matmul(seen, flat, transpose_b=True), tf.shape(x))
-        # The other way round Eigen would pack the larger factor across its rows, and
-        # take half as long again.
-        d_flat = tf.matmul(seen, tf.reshape(x, [-1, channels_in]), transpose_a=True)
-        d_flat = tf.reshape(d_flat[:num_products], [3, 3, channels_out, channels_in])
-        return dx, tf.transpose(d_flat, [0, 1, 3, 2])
-
-    if num_products > channels_in:
-        return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
-    products = tf.reshape(x, [-1, channels_in]) @ flat
-    products = tf.reshape(products, [-1, *_spatial_shape(x), num_products + unused])
-    return _sum_of_taps(products, channels_out), gradient
+    # With this factor transposed Eigen's product for its gradient packs the smaller of
+    # two matrices across its rows, not the larger, and takes two thirds of the time.
+    flat = tf.reshape(tf.transpose(kernel, [0, 1, 3, 2]), [num_products, channels_in])
+    if _is_for_accelerator:
+        flat = tf.pad(flat, [[0, -num_products % _ALIGNMENT], [0, 0]])
+    y = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=True)
+    y = tf.reshape(y, [-1, *_spatial_shape(x), flat.shape[0]])
+    if num_products < flat.shape[0]:  # the gradient of a slice takes a while
+        y = y[..., :num_products]
+    if x.dtype == tf.bfloat16:
+        y = tf.cast(y, tf.float32)
+    for axis in (1, 2):  # rows of taps, and then the columns of what is left of them
+        parts = tf.split(y, 3, axis=-1)
+        y = tf.add_n([_shifted(part, axis, tap) for tap, part in enumerate(parts)])
+    return tf.cast(y, x.dtype)
 
 
-def _with_zeros(x: tf.Tensor, num_columns: int) -> tf.Tensor:
-    """`x` with so many columns of zeros at its end."""
-    return (
-        tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, num_columns]])
-        if num_columns
-        else x
-    )
-
-
-def _seen_by_taps(x: tf.Tensor, taps: list[tuple[int, int]] = _TAPS) -> tf.Tensor:
-    """What a 3 x 3 kernel sees at each pixel, tap after tap: `[B, H, W, 9 C]`."""
-    height, width = _spatial_shape(x)
-    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    seen = [tf.slice(padded, [0, *at, 0], [-1, height, width, -1]) for at in taps]
-    return tf.concat(seen, axis=-1)
-
-
-def _sum_of_taps(products: tf.Tensor, channels: int) -> tf.Tensor:
-    """The sum of what each tap sees of its own product, zeros outside."""
-    height, width = _spatial_shape(products)
-    seen = []
-    for tap, at in enumerate(_TAPS):
-        outside = [[max(1 - i, 0), max(i - 1, 0)] for i in at]
-        (top, bottom), (left, right) = outside
-        size = [-1, height - top - bottom, width - left - right, channels]
-        inside = tf.slice(products, [0, bottom, right, tap * channels], size)
-        if products.dtype == tf.bfloat16:
-            inside = tf.cast(inside, tf.float32)
-        seen.append(tf.pad(inside, [[0, 0], *outside, [0, 0]]))
-    return tf.cast(tf.add_n(seen), products.dtype)
+def _shifted(x: tf.Tensor, axis: int, tap: int) -> tf.Tensor:
+    """What a tap of three along an axis sees of `x`, zeros outside."""
+    if tap == 1:
+        return x
+    begin, size, outside = [0] * 4, [-1] * 4, [[0, 0] for _ in range(4)]
+    if tap == 0:
+        size[axis] = _spatial_shape(x)[axis - 1] - 1
+        outside[axis] = [1, 0]
+    else:
+        begin[axis] = 1
+        outside[axis] = [0, 1]
+    # The gradient of a slice by name is a pad, which takes a tenth of the time of that
+    # of `x[...]`.
+    return tf.pad(tf.slice(x, begin, size), outside)
 
 
 def _conv_of_few_channels(
@@ -246,17 +229,17 @@ def _conv_of_few_channels(
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
     if _is_for_accelerator:
         unused = -9 * channels % _ALIGNMENT
-        seen = _with_zeros(_seen_by_taps(x), unused)
+        seen = tf.pad(_seen_by_taps(x), [[0, 0]] * 3 + [[0, unused]])
         flat = tf.pad(flat, [[0, unused], [0, 0]])
         return _product(seen, flat, bias, activation)
     if 9 * channels > channels_out / 4:
-        return activation(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
+        return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
     # A product with what the kernel sees of each pixel is faster than a convolution,
-    # with oneDNN its gradient with respect to the input most of all. To lay that out as
-    # a convolution costs as many operations a pixel as the square of its numbers; with
-    # oneDNN that is little.
-    if not has_onednn():
+    # with oneDNN its gradient with respect to the input most of all.
+    if _has_slow_convolutions():
         return _product(_seen_by_taps(x), flat, bias, activation)
+    # To lay that out with a convolution costs as many operations a pixel as the square
+    # of its numbers, which is little to oneDNN.
     each = np.eye(9 * channels, dtype=x.dtype.as_numpy_dtype)
     each = each.reshape(3, 3, channels, 9 * channels)
     return _product(tf.nn.conv2d(x, each, 1, "SAME"), flat, bias, activation)
