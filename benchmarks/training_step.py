@@ -50,7 +50,8 @@ def make_contenders(shape: dict, torch_python: str) -> dict[str, Contender]:
         ),
         TFB: Contender("tfb_contender:train", shape, rounds=2),
         NORMFLOWS: Contender("normflows_contender:train", shape, torch_python),
-        CONVOLUTIONS: Contender(convolutions, {**shape, "dtype": "float32"}, rounds=2),
+        OWN: Contender("convolutions:own_alone", shape, rounds=2),
+        CONVOLUTIONS: Contender(convolutions, {**shape, "dtype": "float32"}, rounds=1),
         CONVOLUTIONS_MIXED: Contender(convolutions, {**shape, "dtype": "bfloat16"}),
     }
     if not has_normflows(torch_python):

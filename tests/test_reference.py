@@ -2,8 +2,8 @@
 
 import html
 import re
-import subprocess
-import sys
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,15 +18,16 @@ DOCS = Path(__file__).parents[1] / "docs" / "reference"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The folder of the pages."""
-    pytest.importorskip("sphinx", reason="needs Sphinx, of the extra `dev`")
+    build = pytest.importorskip(
+        "sphinx.cmd.build", reason="needs Sphinx, of the extra `dev`"
+    )
     if not DOCS.exists():
         pytest.skip("needs a checkout")
     built = tmp_path_factory.mktemp("reference")
-    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
-    done = subprocess.run(
-        [*command, DOCS, built], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    options = ["--quiet", "--fail-on-warning"]
+    with redirect_stderr(StringIO()) as said:
+        status = build.build_main([*options, str(DOCS), str(built)])
+    assert status == 0, said.getvalue()
     return built
 
 

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import socket
-import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
@@ -22,6 +24,13 @@ OPTIONS = (
     "--dataset digits --num-steps 1 --num-levels 1 --hidden-channels 4 --limit 96 "
     "--batch-size 32 --epochs 3 --quiet"
 ).split()
+COMMAND = """
+import sys
+
+from tfp_glow.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 # Of two logical devices in the place of two GPUs.
 MIRRORED = """
 import sys
@@ -77,9 +86,51 @@ def losses(run: Path) -> np.ndarray:
     return np.array([[float(row[name]) for name in names] for row in rows])
 
 
+def work(code: str, arguments: list[str], said: str, cluster: str | None) -> None:
+    """Does in this process, a new one, what `python -c CODE ARGUMENTS` does."""
+    if cluster:
+        os.environ["TF_CONFIG"] = cluster
+    for stream, number in (("out", 1), ("err", 2)):
+        os.dup2(os.open(f"{said}.{stream}", os.O_CREAT | os.O_WRONLY), number)
+    sys.argv = ["-c", *arguments]
+    exec(code, {"__name__": "__main__"})
+
+
+class Started:
+    """A process that runs a program, forked off from one that has imported all."""
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tfp_glow"])
+
+    def __init__(
+        self, code: str, *arguments: str, said: Path, cluster: str | None = None
+    ) -> None:
+        self.said = said
+        self.process = self.context.Process(
+            target=work, args=(code, list(arguments), str(said), cluster)
+        )
+        self.process.start()
+
+    def text(self, stream: str) -> str:
+        """What it has said so far on `"out"` or `"err"`."""
+        file = self.said.with_suffix(f".{stream}")
+        return file.read_text("utf-8") if file.exists() else ""
+
+    def end(self) -> tuple[int | None, str, str]:
+        """Exit status, and all that it said."""
+        self.process.join(timeout=300)
+        return self.process.exitcode, self.text("out"), self.text("err")
+
+
+@pytest.fixture
+def files(tmp_path) -> Iterator[Path]:
+    """Names of files for what processes say."""
+    return (tmp_path / f"process_{number}" for number in count())
+
+
 def start(
-    *options: str, workers: int, command: Sequence[str] = ("-m", "tfp_glow.cli")
-) -> list[subprocess.Popen]:
+    files: Iterator[Path], *options: str, workers: int, code: str = COMMAND
+) -> list[Started]:
     """Starts `tfp-glow train` in each process of a cluster, the chief first."""
     sockets = [socket.socket() for _ in range(workers)]
     for each in sockets:
@@ -87,27 +138,21 @@ def start(
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    strategy = ["--strategy", "multi-worker"]
-    processes = []
-    for index in range(workers):
-        task = {"type": "worker", "index": index}
-        cluster = {"cluster": {"worker": addresses}, "task": task}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *command, "train", *options, *strategy],
-                env=os.environ | {"TF_CONFIG": json.dumps(cluster)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+    arguments = ["train", *options, "--strategy", "multi-worker"]
+    return [
+        Started(
+            code,
+            *arguments,
+            said=next(files),
+            cluster=json.dumps(
+                {
+                    "cluster": {"worker": addresses},
+                    "task": {"type": "worker", "index": index},
+                }
+            ),
         )
-    return processes
-
-
-def end(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    """Exit statuses and what was said on standard output and standard error."""
-    said = [process.communicate(timeout=300) for process in processes]
-    return [(p.returncode, *text) for p, text in zip(processes, said, strict=True)]
+        for index in range(workers)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -117,21 +162,21 @@ def alone(tmp_path_factory) -> Path:
     return run
 
 
-def test_two_devices_train_as_one(alone, tmp_path):
-    command = [sys.executable, "-c", MIRRORED, "train", *OPTIONS]
-    options = ["--output", str(tmp_path / "run"), "--strategy", "mirrored"]
-    done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_devices_train_as_one(alone, tmp_path, files):
+    options = [*OPTIONS, "--output", str(tmp_path / "run"), "--strategy", "mirrored"]
+    status, _, said = Started(MIRRORED, "train", *options, said=next(files)).end()
+    assert status == 0, said[-3000:]
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(alone), atol=1e-4)
 
 
-def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(alone, tmp_path):
+def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(
+    alone, tmp_path, files
+):
     whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
     # Each saves when its own clock says so: nobody waits for the others then.
     options = [*OPTIONS, "--save-minutes", "0.0001", "--output"]
-    ended = end(start(*options, whole, workers=2, command=("-c", WORKER)))
+    started = start(files, *options, whole, workers=2, code=WORKER)
+    ended = [each.end() for each in started]
     assert [status for status, *_ in ended] == [0, 0], ended
     np.testing.assert_allclose(losses(tmp_path / "whole"), losses(alone), atol=1e-4)
     # Also where workers see other images first they have the same weights.
@@ -139,16 +184,17 @@ def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(alone, tmp_pat
     assert len(one) > 10
     assert one == other
 
-    chief, worker = start(*options, broken, workers=2)
-    while not chief.stdout.readline().startswith("Epoch 1/3"):
-        assert chief.poll() is None
-    worker.kill()
-    (status, _, said), _ = end([chief, worker])
+    chief, worker = start(files, *options, broken, workers=2)
+    while "Epoch 1/3" not in chief.text("out"):
+        assert chief.process.is_alive(), chief.text("err")
+        time.sleep(0.02)
+    worker.process.kill()
+    status, _, said = chief.end()
     assert status == 1
     assert "tfp-glow: error: Another worker has gone" in said
     assert "--resume" in said
 
-    resumed = end(start("--resume", broken, workers=2))
+    resumed = [each.end() for each in start(files, "--resume", broken, workers=2)]
     assert [status for status, *_ in resumed] == [0, 0], resumed
     np.testing.assert_array_equal(
         losses(tmp_path / "broken"), losses(tmp_path / "whole")
