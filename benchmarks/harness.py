@@ -8,7 +8,9 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,6 +109,7 @@ def measure(
     rounds: int,
     calls: int = 1,
     warm_up: int = 0,
+    in_turns: bool = False,
 ) -> dict[Hashable, Median]:
     """Runs all contenders one after another, and that as often as there are rounds.
 
@@ -115,18 +118,82 @@ def measure(
         rounds: Processes of each.
         calls: Calls in a process that are timed.
         warm_up: Calls before those, the first apart.
+        in_turns: Whether the processes of a round stay, and take turns with each call:
+            a machine that is slow for minutes is so for all of them.
 
     Returns:
         The medians, by the same names, in the same order.
     """
     runs = {name: [] for name in contenders}
     for number in range(rounds):
-        for name, contender in contenders.items():
-            if number < contender.rounds:
-                run = run_worker(contender, calls=calls, warm_up=warm_up)
-                runs[name].append(run)
-                print(f"round {number + 1}, {name}: {_brief(run)}", file=sys.stderr)
+        now = {n: c for n, c in contenders.items() if number < c.rounds}
+        found = (_run_in_turns if in_turns else _run_each)(now, calls, warm_up)
+        for name, run in found:
+            runs[name].append(run)
+            print(f"round {number + 1}, {name}: {_brief(run)}", file=sys.stderr)
     return {name: Median(found) for name, found in runs.items()}
+
+
+def _run_each(
+    contenders: dict[Hashable, Contender], calls: int, warm_up: int
+) -> Iterator[tuple[Hashable, dict]]:
+    for name, contender in contenders.items():
+        yield name, run_worker(contender, calls=calls, warm_up=warm_up)
+
+
+def _run_in_turns(
+    contenders: dict[Hashable, Contender], calls: int, warm_up: int
+) -> Iterator[tuple[Hashable, dict]]:
+    with ExitStack() as stack:
+        workers = {}
+        for name, contender in contenders.items():
+            workers[name] = stack.enter_context(_Worker(contender, warm_up))
+            workers[name].wait_for("ready")
+        for _ in range(calls):
+            for worker in workers.values():
+                worker.call()
+        for name, worker in workers.items():
+            yield name, worker.end()
+
+
+class _Worker:
+    """A process that calls its contender when it is told to."""
+
+    def __init__(self, contender: Contender, warm_up: int) -> None:
+        self._contender = contender
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            worker_command(contender, warm_up=warm_up, in_turns=True),
+            env=worker_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def call(self) -> None:
+        self._process.stdin.write("call\n")
+        self._process.stdin.flush()
+        self.wait_for("done")
+
+    def wait_for(self, word: str) -> None:
+        for line in self._process.stdout:
+            if line.strip() == word:
+                return
+        self._errors.seek(0)
+        raise RuntimeError(f"{self._contender} failed:\n{self._errors.read()[-3000:]}")
+
+    def end(self) -> dict:
+        printed, _ = self._process.communicate()
+        return json.loads(printed.splitlines()[-1])
 
 
 def run_worker(contender: Contender, *, calls: int, warm_up: int) -> dict:
@@ -149,14 +216,9 @@ def worker_environment() -> dict[str, str]:
     return kept | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def worker_command(contender: Contender, *, calls: int, warm_up: int) -> list[str]:
-    """The command that measures a contender."""
-    task = {
-        "build": contender.build,
-        "arguments": contender.arguments,
-        "calls": calls,
-        "warm_up": warm_up,
-    }
+def worker_command(contender: Contender, **arguments: object) -> list[str]:
+    """The command that measures a contender, with arguments of `worker.measure`."""
+    task = {"build": contender.build, "arguments": contender.arguments, **arguments}
     return [contender.python, str(FOLDER / "worker.py"), json.dumps(task)]
 
 

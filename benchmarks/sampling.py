@@ -44,12 +44,12 @@ def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
     ours = "tfp_glow_contender:sample"
     return {
         FLOAT32: Contender(ours, shape),
-        MIXED: Contender(ours, {**shape, "mixed": True}, rounds=2),
-        TFB: Contender("tfb_contender:sample", shape, rounds=2),
+        MIXED: Contender(ours, {**shape, "mixed": True}),
+        TFB: Contender("tfb_contender:sample", shape),
         CONVOLUTIONS: Contender(
-            "convolutions:forward_alone", {**shape, "dtype": "float32"}, rounds=1
+            "convolutions:forward_alone", {**shape, "dtype": "float32"}
         ),
-        LARGE: Contender(ours, large_shape, rounds=1),
+        LARGE: Contender(ours, large_shape),
     }
 
 
@@ -68,13 +68,13 @@ def aims(found: dict[str, Median]) -> str:
 
 def main() -> None:
     """Measures all and prints two tables."""
-    arguments = make_parser(__doc__, rounds=3).parse_args()
-    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 5
+    arguments = make_parser(__doc__, rounds=1).parse_args()
+    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 8
     if arguments.quick:
         shape, large_shape = ({**s, "num_steps": 2} for s in (shape, large_shape))
         rounds, calls = 1, 3
     contenders = make_contenders(shape, large_shape)
-    found = measure(contenders, rounds=rounds, calls=calls, warm_up=1)
+    found = measure(contenders, rounds=rounds, calls=calls, warm_up=1, in_turns=True)
     costs = table(
         [
             "contender",

@@ -42,15 +42,15 @@ def make_contenders(shape: dict, torch_python: str) -> dict[str, Contender]:
     ours, convolutions = "tfp_glow_contender:train", "convolutions:alone"
     contenders = {
         STORED: Contender(ours, {**shape, "memory": "stored"}),
-        REVERSIBLE: Contender(ours, {**shape, "memory": "reversible"}, rounds=2),
+        REVERSIBLE: Contender(ours, {**shape, "memory": "reversible"}),
         MIXED: Contender(
             ours,
             {**shape, "memory": "stored", "mixed": True},
-            rounds=3 if has_bfloat16() else 1,
+            rounds=2 if has_bfloat16() else 1,
         ),
-        TFB: Contender("tfb_contender:train", shape, rounds=2),
+        TFB: Contender("tfb_contender:train", shape),
         NORMFLOWS: Contender("normflows_contender:train", shape, torch_python),
-        OWN: Contender("convolutions:own_alone", shape, rounds=2),
+        OWN: Contender("convolutions:own_alone", shape),
         CONVOLUTIONS: Contender(convolutions, {**shape, "dtype": "float32"}, rounds=1),
         CONVOLUTIONS_MIXED: Contender(convolutions, {**shape, "dtype": "bfloat16"}),
     }
@@ -114,8 +114,8 @@ def aims(found: dict[str, Median]) -> str:
 
 def main() -> None:
     """Measures all and prints two tables."""
-    parser = make_parser(__doc__, rounds=3)
-    parser.add_argument("--calls", type=int, default=10, help="steps that are timed")
+    parser = make_parser(__doc__, rounds=2)
+    parser.add_argument("--calls", type=int, default=8, help="steps that are timed")
     parser.add_argument(
         "--torch-python", default=sys.executable, help="interpreter with normflows"
     )
@@ -124,7 +124,7 @@ def main() -> None:
     if arguments.quick:
         shape, rounds, calls = {**SHAPE, "num_steps": 1, "hidden_channels": 64}, 1, 3
     contenders = make_contenders(shape, arguments.torch_python)
-    found = measure(contenders, rounds=rounds, calls=calls, warm_up=2)
+    found = measure(contenders, rounds=rounds, calls=calls, warm_up=2, in_turns=True)
     report(
         "training_step",
         [cost_table(found), aims(found)],

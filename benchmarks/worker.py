@@ -13,8 +13,10 @@ import os
 import platform
 import re
 import resource
+import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 DISTRIBUTIONS = {
@@ -57,18 +59,27 @@ def peak_megabytes() -> float:
 
 
 def measure(
-    build: str, arguments: dict, calls: int = 1, warm_up: int = 0
+    build: str,
+    arguments: dict,
+    calls: int = 1,
+    warm_up: int = 0,
+    *,
+    in_turns: bool = False,
 ) -> dict[str, object]:
     """Builds a subject, calls it for the first time, warms it up, and times it.
 
     Args:
         build: `"module:function"`, which returns a `Subject`.
         arguments: Of that function.
-        calls: How many calls are timed.
+        calls: How many calls are timed, one after another.
         warm_up: How many calls come before those, the first apart.
+        in_turns: Whether it waits for a line of standard input before each of the
+            calls instead, says when it is ready and when a call is done, and ends with
+            the input.
 
     Returns:
-        What was found, by name.
+        What was found, by name: of the seconds of a call the mean of those one after
+        another, the median of those in turns.
     """
     started, busy = time.perf_counter(), busy_seconds() - cpu_seconds()
     module, function = build.split(":")
@@ -79,16 +90,24 @@ def measure(
         "first_cpu_seconds": cpu_seconds(),
     }
     values += [subject.call() for _ in range(warm_up)]
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    values += [subject.call() for _ in range(calls)]
-    cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
-    busy_with_others = busy_seconds() - cpu_seconds() - busy
+    cpus, walls, turns_of_others = [], [], 0.0
+    for turn in _turns() if in_turns else [calls] * (calls > 0):
+        others = busy_seconds() - cpu_seconds()
+        cpu, wall = cpu_seconds(), time.perf_counter()
+        values += [subject.call() for _ in range(turn)]
+        cpus.append((cpu_seconds() - cpu) / turn)
+        walls.append((time.perf_counter() - wall) / turn)
+        turns_of_others += busy_seconds() - cpu_seconds() - others
+    seconds = time.perf_counter() - started
+    of_others = busy_seconds() - cpu_seconds() - busy
+    if in_turns:  # between them the other contenders are at work
+        seconds, of_others = sum(walls), turns_of_others
     if not all(map(math.isfinite, values)):
         raise ValueError(f"{build} gave a number that is not finite: {values}.")
     return found | {
-        "cpu_seconds": cpu / max(calls, 1),
-        "wall_seconds": wall / max(calls, 1),
-        "cores_of_others": busy_with_others / (time.perf_counter() - started),
+        "cpu_seconds": statistics.median(cpus or [0.0]),
+        "wall_seconds": statistics.median(walls or [0.0]),
+        "cores_of_others": of_others / max(seconds, 1e-9),
         "peak_megabytes": peak_megabytes(),
         "value": values[-1],
         "num_variables": subject.num_variables,
@@ -96,6 +115,14 @@ def measure(
         "versions": versions(),
         **subject.facts(),
     }
+
+
+def _turns() -> Iterator[int]:
+    """One call for each line that comes."""
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        yield 1
+        print("done", flush=True)
 
 
 def versions() -> dict[str, str]:
