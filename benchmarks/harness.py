@@ -180,20 +180,28 @@ class _Worker:
         self._errors.close()
 
     def call(self) -> None:
-        self._process.stdin.write("call\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write("call\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
         self.wait_for("done")
 
     def wait_for(self, word: str) -> None:
         for line in self._process.stdout:
             if line.strip() == word:
                 return
-        self._errors.seek(0)
-        raise RuntimeError(f"{self._contender} failed:\n{self._errors.read()[-3000:]}")
+        raise self._failure()
 
     def end(self) -> dict:
         printed, _ = self._process.communicate()
+        if self._process.returncode:
+            raise self._failure()
         return json.loads(printed.splitlines()[-1])
+
+    def _failure(self) -> RuntimeError:
+        self._errors.seek(0)
+        return RuntimeError(f"{self._contender} failed:\n{self._errors.read()[-3000:]}")
 
 
 def run_worker(contender: Contender, *, calls: int, warm_up: int) -> dict:
@@ -322,7 +330,8 @@ def publish(name: str, text: str, *, write: bool, readme: Path) -> None:
 def provenance(medians: Sequence[dict], where: str | None = None) -> str:
     """On what, and with what, medians were measured, in one line.
 
-    It says so where other processes had so much of the machine that it spoils figures.
+    It says so where other processes had so much of the machine that it spoils figures;
+    where contenders take turns, as far as timed calls are concerned.
 
     Args:
         medians: Of which the versions are taken.

@@ -58,8 +58,8 @@ def test_scales_of_a_1_x_1_convolution_are_multiplied_into_its_kernel():
 
 
 # The first layer is a convolution and a map of the edge, a convolution that sees the
-# edge as a channel, or a product of patches; the last a convolution, one whose
-# gradients are products, or one product. For an accelerator all are products.
+# edge as a channel, or a product of patches; the last a convolution or a product. For
+# an accelerator those of wide networks are products.
 WIDTHS = pytest.mark.parametrize("width", [5, 10, 40, 120])
 
 

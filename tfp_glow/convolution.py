@@ -24,8 +24,9 @@ _is_for_accelerator = False
 def for_accelerator() -> Iterator[None]:
     """What is traced inside is compiled for an accelerator, whatever this machine has.
 
-    There all convolutions are products of matrices with aligned rows, to which XLA adds
-    bias and ReLU without another pass over memory.
+    There the convolutions of networks that are wide beside the image's channels are
+    products of matrices with aligned rows, to which XLA adds bias and ReLU without
+    another pass over memory.
     """
     global _is_for_accelerator
     old, _is_for_accelerator = _is_for_accelerator, True
@@ -232,11 +233,12 @@ def _conv_of_few_channels(
         seen = tf.pad(_seen_by_taps(x), [[0, 0]] * 3 + [[0, unused]])
         flat = tf.pad(flat, [[0, unused], [0, 0]])
         return _product(seen, flat, bias, activation)
-    if 9 * channels > channels_out / 4:
+    is_slow = _has_slow_convolutions()
+    if 9 * channels > channels_out / 4 or not (is_slow or has_onednn()):
         return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
     # A product with what the kernel sees of each pixel is faster than a convolution,
     # with oneDNN its gradient with respect to the input most of all.
-    if _has_slow_convolutions():
+    if is_slow:
         return _product(_seen_by_taps(x), flat, bias, activation)
     # To lay that out with a convolution costs as many operations a pixel as the square
     # of its numbers, which is little to oneDNN.
