@@ -16,30 +16,29 @@ def alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
 
     The networks follow one another, as they do in a flow, forward and then back.
     """
-    return _subject(batch_size, dtype, shape, with_gradients=True)
+    return _subject(batch_size, dtype, shape, _Network)
 
 
 def forward_alone(*, batch_size: int, dtype: str, **shape: object) -> Subject:
     """Those of sampling, or of a density, as one graph."""
-    return _subject(batch_size, dtype, shape, with_gradients=False)
+    return _subject(batch_size, dtype, shape, _Network, with_gradients=False)
 
 
 def own_alone(*, batch_size: int, **shape: object) -> Subject:
     """Those of a training step as tfp_glow computes them, with bias, edge and ReLU."""
-    return _subject(batch_size, "float32", shape, with_gradients=True, make=_OwnNetwork)
+    return _subject(batch_size, "float32", shape, _OwnNetwork)
 
 
 def _subject(
     batch_size: int,
     dtype: str,
     shape: dict,
+    make: type["_Network"],
     *,
-    with_gradients: bool,
-    make: type["_Network"] | None = None,
+    with_gradients: bool = True,
 ) -> Subject:
     networks = [
-        (make or _Network)(batch_size, *sizes, tf.as_dtype(dtype))
-        for sizes in _sizes(**shape)
+        make(batch_size, *sizes, tf.as_dtype(dtype)) for sizes in _sizes(**shape)
     ]
 
     @tf.function(jit_compile=False)

@@ -272,7 +272,7 @@ def ratio_row(
         keys = ("first_cpu_seconds", "first_seconds")
     cpu, wall = (found[one][key] / found[other][key] for key in keys)
     what = f"{one} / {other}" + (", first call" if of_first_call else "")
-    row = [what, f"{cpu:.2f}x", f"{wall:.2f}x"]
+    row = [what, f"{cpu:.3g}x", f"{wall:.3g}x"]
     if bar is None:
         return [*row, "", ""]
     reached = "yes" if (wall if of_first_call else cpu) <= bar else "no"

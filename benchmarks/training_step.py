@@ -46,12 +46,12 @@ def make_contenders(shape: dict, torch_python: str) -> dict[str, Contender]:
         MIXED: Contender(
             ours,
             {**shape, "memory": "stored", "mixed": True},
-            rounds=2 if has_bfloat16() else 1,
+            rounds=1000 if has_bfloat16() else 1,
         ),
         TFB: Contender("tfb_contender:train", shape),
         NORMFLOWS: Contender("normflows_contender:train", shape, torch_python),
         OWN: Contender("convolutions:own_alone", shape),
-        CONVOLUTIONS: Contender(convolutions, {**shape, "dtype": "float32"}, rounds=1),
+        CONVOLUTIONS: Contender(convolutions, {**shape, "dtype": "float32"}),
         CONVOLUTIONS_MIXED: Contender(convolutions, {**shape, "dtype": "bfloat16"}),
     }
     if not has_normflows(torch_python):
