@@ -15,6 +15,9 @@ __all__ = ["conv", "for_accelerator", "never_empty", "relu"]
 _ALIGNMENT = 8
 """Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU."""
 
+_NARROW = 256
+"""Channels of a network up to which oneDNN convolves as fast as it multiplies."""
+
 _TAPS = [(row, column) for row in range(3) for column in range(3)]
 
 _is_for_accelerator = False
@@ -145,25 +148,26 @@ def has_onednn() -> bool:
 def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d`, as a product with its taps where that is faster.
 
-    Eigen's convolutions, which TensorFlow has without oneDNN, have slow gradients where
-    few channels come out: those of a product take a third to three quarters of the
-    time. In bfloat16 the sum of nine products that have been rounded is less exact; an
-    accelerator's sum is not rounded again.
+    Convolutions have slow gradients where few channels come out: those of a product
+    take a third to three quarters of the time of Eigen's, which TensorFlow has without
+    oneDNN, and nine tenths of oneDNN's, if the network is wide. In bfloat16 the sum of
+    nine products that have been rounded is less exact; an accelerator's sum is not
+    rounded again.
     """
     channels_in, channels_out = kernel.shape[2:]
     most = 0
     if _is_for_accelerator:
         most = channels_in
-    elif x.dtype != tf.bfloat16 and _has_slow_convolutions():
-        most = 4 * channels_in
+    elif x.dtype != tf.bfloat16 and not _has_gpu():
+        most = 4 * channels_in if channels_in > _NARROW or not has_onednn() else 0
     if kernel.shape[:2] == [3, 3] and 9 * channels_out <= most:
         return _sum_of_taps(x, kernel)
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
-def _has_slow_convolutions() -> bool:
-    """Whether TensorFlow convolves with Eigen, slower than it multiplies matrices."""
-    return not has_onednn() and not tf.config.list_physical_devices("GPU")
+def _has_gpu() -> bool:
+    """Whether TensorFlow convolves on a GPU, faster than on one it multiplies."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _seen_by_taps(x: tf.Tensor) -> tf.Tensor:
@@ -233,18 +237,12 @@ def _conv_of_few_channels(
         seen = tf.pad(_seen_by_taps(x), [[0, 0]] * 3 + [[0, unused]])
         flat = tf.pad(flat, [[0, unused], [0, 0]])
         return _product(seen, flat, bias, activation)
-    is_slow = _has_slow_convolutions()
-    if 9 * channels > channels_out / 4 or not (is_slow or has_onednn()):
+    share = 1 / 2 if channels_out > _NARROW else 1 / 4
+    if 9 * channels > share * channels_out or _has_gpu():
         return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
     # A product with what the kernel sees of each pixel is faster than a convolution,
     # with oneDNN its gradient with respect to the input most of all.
-    if is_slow:
-        return _product(_seen_by_taps(x), flat, bias, activation)
-    # To lay that out with a convolution costs as many operations a pixel as the square
-    # of its numbers, which is little to oneDNN.
-    each = np.eye(9 * channels, dtype=x.dtype.as_numpy_dtype)
-    each = each.reshape(3, 3, channels, 9 * channels)
-    return _product(tf.nn.conv2d(x, each, 1, "SAME"), flat, bias, activation)
+    return _product(_seen_by_taps(x), flat, bias, activation)
 
 
 def _product(
