@@ -217,16 +217,15 @@ class PreparedGlowNetwork:
 
     @staticmethod
     def fold(
-        prepared: dict[str, tf.Tensor], compute_dtype: tf.DType | None = None
+        prepared: dict[str, tf.Tensor], dtype: tf.DType | None = None
     ) -> dict[str, tf.Tensor]:
         """The kernels with all scales in them, and the biases in one vector.
 
-        Training would have to do it in every step, for kernels are large.
+        It makes copies of the kernels of all steps, which a loop does without.
 
         Args:
             prepared: What `prepare` returns.
-            compute_dtype: Type that the convolutions compute in; the kernels' when not
-                given.
+            dtype: Type of the kernels; what it is when not given.
         """
         p, new = prepared, tf.newaxis
         sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
@@ -241,7 +240,7 @@ class PreparedGlowNetwork:
             "kernel_3": p["kernel_3"] * scales_3[..., new, new, :, :],
         }
         folded = {
-            key: tf.cast(kernel, compute_dtype or kernel.dtype)
+            key: tf.cast(kernel, dtype or kernel.dtype)
             for key, kernel in kernels.items()
         }
         if "kernel_context" in p:

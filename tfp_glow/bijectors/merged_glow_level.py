@@ -82,7 +82,7 @@ class MergedGlowLevel(SqueezedSteps):
             "inverse_matrix": prepared.inverse_matrix(),
             "log_det": prepared.log_det,
         }
-        networks = factory.fold_networks(prepared.networks)
+        networks = factory.fold_networks(prepared.networks, factory.network_dtype)
         values |= {f"{_NETWORK}{key}": value for key, value in networks.items()}
         constants = {
             key: tf.Variable(value, trainable=False, name=key)

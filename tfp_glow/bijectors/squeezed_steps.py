@@ -132,7 +132,12 @@ class SqueezedSteps(OnePass):
             is_looped=not self._unroll and not tf.executing_eagerly(),
             is_trained=self.is_trained,
         )
-        tensors = {"shift": prepared.shift, "matrix": matrix(), **prepared.networks}
+        networks = prepared.networks
+        if self._unroll and self.is_trained and self.memory == "stored":
+            # Of all steps at once it takes fewer operations than of each, and the
+            # gradient of each would keep what comes of it anyway.
+            networks = self._factory.fold_networks(networks)
+        tensors = {"shift": prepared.shift, "matrix": matrix(), **networks}
         if self.memory == "reversible":
             run_steps = partial(
                 steps.run_reversible, stacked=tensors, undoing_matrix=inverse_matrix

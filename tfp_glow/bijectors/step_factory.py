@@ -143,11 +143,18 @@ class StepFactory:
             return {}
         return PreparedGlowNetwork.prepare(_parts(stacked)["network"])
 
-    def fold_networks(self, prepared: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What `prepare_networks` returned, for networks that are not trained."""
+    def fold_networks(
+        self, prepared: dict[str, tf.Tensor], dtype: tf.DType | None = None
+    ) -> dict[str, tf.Tensor]:
+        """What `prepare_networks` returned, with all scales in the kernels.
+
+        Args:
+            prepared: What that returned.
+            dtype: Type of the kernels; what it is when not given.
+        """
         if self.networks is not None:
             return {}
-        return PreparedGlowNetwork.fold(prepared, self.network_dtype)
+        return PreparedGlowNetwork.fold(prepared, dtype)
 
     def prepared_coupling(
         self, network: dict[str, tf.Tensor], k: int | tf.Tensor
