@@ -121,6 +121,49 @@ def test_sizes_may_be_unknown(width):
     np.testing.assert_allclose(actual, network(x))
 
 
+def graph_of(network, *shape, **kwargs):
+    x = tf.TensorSpec(shape)
+    graph = tf.function(network, **kwargs).get_concrete_function(x).graph
+    return [op.type for op in graph.get_operations()]
+
+
+@pytest.mark.parametrize(
+    ("processor", "channels", "width", "num_convolutions"),
+    [
+        ("oneDNN", 2, 64, 2),
+        ("oneDNN", 2, 128, 1),
+        ("oneDNN", 2, 264, 0),
+        ("oneDNN", 9, 256, 2),  # the first layer of a wide network sees more
+        ("oneDNN", 9, 264, 0),
+        ("Eigen", 2, 64, 1),
+        ("Eigen", 2, 128, 0),
+        ("GPU", 2, 264, 2),
+    ],
+)
+def test_is_a_convolution_where_a_product_is_slower(
+    processor, channels, width, num_convolutions, monkeypatch
+):
+    monkeypatch.setattr(convolution, "has_onednn", lambda: processor != "Eigen")
+    monkeypatch.setattr(convolution, "_has_gpu", lambda: processor == "GPU")
+    network = GlowNetwork(channels, 3, hidden_channels=width)
+    found = graph_of(network, 1, 4, 4, channels)
+    assert found.count("Conv2D") == num_convolutions
+
+
+def test_xla_is_given_slices_and_others_are_given_few_operations(monkeypatch):
+    """XLA makes one loop of slices and pads, but is slow at depthwise convolutions."""
+    monkeypatch.setattr(convolution, "has_onednn", lambda: False)
+    network = GlowNetwork(2, 3, hidden_channels=120)
+    perturbed(network)
+    for is_for_xla in (True, False):
+        found = graph_of(network, 1, 4, 4, 2, jit_compile=is_for_xla)
+        assert ("DepthwiseConv2dNative" in found) != is_for_xla
+        assert ("Slice" in found) == is_for_xla
+    x = tf.cast(random_images(2, 4, 3, 2), tf.float32)
+    compiled = tf.function(network, jit_compile=True)(x)
+    np.testing.assert_allclose(compiled, network(x), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("context_shape", [None, [3], [4, 4, 3]])
 @pytest.mark.parametrize("make", [EdgeConv, partial(GlowNetwork, hidden_channels=4)])
 def test_no_image_gives_no_image(make, context_shape):

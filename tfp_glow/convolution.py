@@ -172,9 +172,12 @@ def _has_gpu() -> bool:
 
 def _seen_by_taps(x: tf.Tensor) -> tf.Tensor:
     """What a 3 x 3 kernel sees at each pixel, tap after tap: `[B, H, W, 9 C]`."""
-    for axis in (2, 1):  # the columns of a row of taps, and then the rows
-        x = tf.concat([_shifted(x, axis, tap) for tap in range(3)], axis=-1)
-    return x
+    if _is_for_xla():
+        for axis in (2, 1):  # the columns of a row of taps, and then the rows
+            x = tf.concat([_shifted(x, axis, tap) for tap in range(3)], axis=-1)
+        return x
+    each = np.tile(np.eye(x.shape[-1]), [1, 9])
+    return _seen_by_own_taps(tf.tensordot(x, tf.constant(each, x.dtype), 1))
 
 
 def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -188,6 +191,10 @@ def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         flat = tf.pad(flat, [[0, -num_products % _ALIGNMENT], [0, 0]])
     y = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=True)
     y = tf.reshape(y, [-1, *_spatial_shape(x), flat.shape[0]])
+    if not _is_for_xla():
+        y = _seen_by_own_taps(y)
+        y = tf.reshape(y, [-1, *_spatial_shape(x), 9, channels_out])
+        return tf.reduce_sum(y, axis=3)
     if num_products < flat.shape[0]:  # the gradient of a slice takes a while
         y = y[..., :num_products]
     if x.dtype == tf.bfloat16:
@@ -196,6 +203,32 @@ def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         parts = tf.split(y, 3, axis=-1)
         y = tf.add_n([_shifted(part, axis, tap) for tap, part in enumerate(parts)])
     return tf.cast(y, x.dtype)
+
+
+def _is_for_xla() -> bool:
+    """Whether XLA compiles what is traced: it makes one loop of many slices and pads.
+
+    To TensorFlow each is an operation, and its gradient another ten; but XLA is slow at
+    depthwise convolutions on a CPU. A graph says so by a name of its own: should it be
+    gone some day, XLA gets what TensorFlow gets.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None and not _is_for_accelerator:
+        context = getattr(graph, "_control_flow_context", None)
+        if getattr(context, "IsXLAContext", bool)():
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return _is_for_accelerator
+
+
+def _seen_by_own_taps(x: tf.Tensor) -> tf.Tensor:
+    """What each tap sees of its own ninth of the channels, zeros outside."""
+    channels = x.shape[-1] // 9
+    kernel = np.zeros([3, 3, 9, channels, 1])
+    for tap, place in enumerate(_TAPS):
+        kernel[(*place, tap)] = 1
+    kernel = tf.constant(kernel.reshape([3, 3, 9 * channels, 1]), x.dtype)
+    return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME")
 
 
 def _shifted(x: tf.Tensor, axis: int, tap: int) -> tf.Tensor:
