@@ -221,7 +221,7 @@ class PreparedGlowNetwork:
     ) -> dict[str, tf.Tensor]:
         """The kernels with all scales in them, and the biases in one vector.
 
-        It makes copies of the kernels of all steps, which a loop does without.
+        It makes copies of the kernels of all steps, which samples do without.
 
         Args:
             prepared: What `prepare` returns.

@@ -133,7 +133,8 @@ class SqueezedSteps(OnePass):
             is_trained=self.is_trained,
         )
         networks = prepared.networks
-        if self._unroll and self.is_trained and self.memory == "stored":
+        is_stored = self.is_trained and self.memory == "stored"
+        if is_stored and (is_inverse or self._unroll):
             # Of all steps at once it takes fewer operations than of each, and the
             # gradient of each would keep what comes of it anyway.
             networks = self._factory.fold_networks(networks)

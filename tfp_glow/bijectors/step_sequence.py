@@ -62,7 +62,7 @@ class StepSequence:
         # is not worth it for samples, of which few want gradients.
         is_array = self.is_looped and self.is_inverse and self.is_trained
         read = _elements(stacked) if is_array else self._slices(stacked)
-        return self._run(x, read, context)
+        return self._run(x, read, context, parallel_iterations=2)
 
     def run_reversible(
         self,
@@ -136,6 +136,8 @@ class StepSequence:
         x: tf.Tensor,
         read: Callable[[Number], Tensors],
         context: tf.Tensor | None = None,
+        *,
+        parallel_iterations: int = 1,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs all steps on tensors as `read` gives them."""
 
@@ -151,7 +153,12 @@ class StepSequence:
             return (z, log_det + step_log_det), {}
 
         log_det = tf.zeros(tf.shape(x)[:1], x.dtype)
-        (z, log_det), _ = self._scan(run_step, (x, log_det), self._number)
+        (z, log_det), _ = self._scan(
+            run_step,
+            (x, log_det),
+            self._number,
+            parallel_iterations=parallel_iterations,
+        )
         return z, log_det
 
     def _pull_back(
@@ -245,6 +252,8 @@ class StepSequence:
         carried: tuple[tf.Tensor, ...],
         number: Callable[[Number], Number],
         outputs_like: Tensors | None = None,
+        *,
+        parallel_iterations: int = 1,
     ) -> tuple[tuple[tf.Tensor, ...], Tensors]:
         """Calls `carried, outputs = function(k, *carried)` for every step.
 
@@ -253,6 +262,10 @@ class StepSequence:
             carried: What is handed on from step to step; shapes stay what they are.
             number: The number of the step of the i-th call.
             outputs_like: Tensors of the stacked outputs' types and shapes.
+            parallel_iterations: Steps that a loop, and its gradient, work at together.
+                With two, the gradients of a step's parameters need not be done before
+                the next step begins, which is faster; but until then its activations
+                have to stay, where nothing else keeps them.
 
         Returns:
             What the last step handed on, and the outputs, stacked by number.
@@ -279,9 +292,7 @@ class StepSequence:
             body,
             (tf.constant(0), carried, {k: _array(v) for k, v in outputs_like.items()}),
             maximum_iterations=self.num_steps,
-            # The next step's work would begin before the gradients of this one's
-            # parameters are done, and this one's activations have to wait for them.
-            parallel_iterations=1,
+            parallel_iterations=parallel_iterations,
         )
         return carried, {key: array.stack() for key, array in arrays.items()}
 
