@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -118,8 +119,9 @@ def measure(
         rounds: Processes of each.
         calls: Calls in a process that are timed.
         warm_up: Calls before those, the first apart.
-        in_turns: Whether the processes of a round stay, and take turns with each call:
-            a machine that is slow for minutes is so for all of them.
+        in_turns: Whether the processes of a round stay, and take turns with each call,
+            in another order each time: a machine that is slow for minutes is so for
+            all of them.
 
     Returns:
         The medians, by the same names, in the same order.
@@ -149,8 +151,11 @@ def _run_in_turns(
         for name, contender in contenders.items():
             workers[name] = stack.enter_context(_Worker(contender, warm_up))
             workers[name].wait_for("ready")
+        # What runs before leaves its mark, on caches and clocks: nobody has one place.
+        order, shuffled = list(workers.values()), random.Random(0)
         for _ in range(calls):
-            for worker in workers.values():
+            shuffled.shuffle(order)
+            for worker in order:
                 worker.call()
         for name, worker in workers.items():
             yield name, worker.end()

@@ -66,6 +66,7 @@ WIDTHS = pytest.mark.parametrize("width", [5, 10, 40, 120])
 @pytest.fixture(params=["product", "conv2d", "accelerator"])
 def device(request, monkeypatch):
     monkeypatch.setattr(convolution, "has_onednn", lambda: request.param == "conv2d")
+    monkeypatch.setattr(convolution, "_has_gpu", lambda: False)
     is_one = request.param == "accelerator"
     with convolution.for_accelerator() if is_one else nullcontext():
         yield
@@ -137,6 +138,7 @@ def graph_of(network, *shape, **kwargs):
         ("oneDNN", 9, 264, 0),
         ("Eigen", 2, 64, 1),
         ("Eigen", 2, 128, 0),
+        ("Eigen", 9, 264, 0),
         ("GPU", 2, 264, 2),
     ],
 )
@@ -153,6 +155,7 @@ def test_is_a_convolution_where_a_product_is_slower(
 def test_xla_is_given_slices_and_others_are_given_few_operations(monkeypatch):
     """XLA makes one loop of slices and pads, but is slow at depthwise convolutions."""
     monkeypatch.setattr(convolution, "has_onednn", lambda: False)
+    monkeypatch.setattr(convolution, "_has_gpu", lambda: False)
     network = GlowNetwork(2, 3, hidden_channels=120)
     perturbed(network)
     for is_for_xla in (True, False):
@@ -162,6 +165,18 @@ def test_xla_is_given_slices_and_others_are_given_few_operations(monkeypatch):
     x = tf.cast(random_images(2, 4, 3, 2), tf.float32)
     compiled = tf.function(network, jit_compile=True)(x)
     np.testing.assert_allclose(compiled, network(x), rtol=1e-4, atol=1e-4)
+
+
+@WIDTHS
+@pytest.mark.parametrize("device", ["product", "conv2d"], indirect=True)
+@pytest.mark.usefixtures("device")
+def test_vectorized_map_equals_a_batch(width):
+    """What auto-batched joint distributions do, operation by operation if need be."""
+    network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
+    perturbed(network)
+    x = random_images(2, 4, 3, 2)
+    found = tf.vectorized_map(lambda one: network(one[tf.newaxis])[0], x)
+    np.testing.assert_allclose(found, network(x), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("context_shape", [None, [3], [4, 4, 3]])

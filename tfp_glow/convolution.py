@@ -16,7 +16,7 @@ _ALIGNMENT = 8
 """Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU."""
 
 _NARROW = 256
-"""Channels of a network up to which oneDNN convolves as fast as it multiplies."""
+"""Channels of a network up to which oneDNN convolves fast, to few most of all."""
 
 _TAPS = [(row, column) for row in range(3) for column in range(3)]
 
@@ -100,20 +100,20 @@ def conv(
     """
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
-    if kernel.shape[2] == channels_in + 1:
-        if scales is None and 0 < channels_in < kernel.shape[3] / 8:
+    sees_edge = kernel.shape[2] == channels_in + 1
+    if scales is not None:
+        of_edge = tf.ones([int(sees_edge)], scales[0].dtype)
+        kernel *= tf.concat([scales[0], of_edge], 0)[:, tf.newaxis] * scales[1]
+    if sees_edge:
+        if 0 < channels_in < kernel.shape[3] / 8:
             return _conv_of_few_channels(x, kernel, bias, activation)
         # The gradient of a split is one concatenation, that of two slices is not.
         kernel, of_edge = tf.split(kernel, [channels_in, 1], axis=2)
         of_edge = tf.reshape(of_edge, [9, kernel.shape[-1]])
-        if scales is not None:
-            of_edge *= scales[1]
         edges = tf.matmul(_edge_taps(x, bias.dtype), tf.cast(of_edge, bias.dtype))
         bias += tf.reshape(edges, [1, *_spatial_shape(x), kernel.shape[-1]])
         if channels_in == 0:  # a prior that depends on nothing but the place
             return tf.cast(bias, x.dtype)
-    if scales is not None:
-        kernel *= scales[0][:, tf.newaxis] * scales[1]
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
     if kernel.shape[:2] == [1, 1]:
         return _product(x, kernel, bias, activation)
@@ -150,7 +150,7 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Convolutions have slow gradients where few channels come out: those of a product
     take a third to three quarters of the time of Eigen's, which TensorFlow has without
-    oneDNN, and nine tenths of oneDNN's, if the network is wide. In bfloat16 the sum of
+    oneDNN, and nine tenths of oneDNN's, if the network is wide. In 16 bits the sum of
     nine products that have been rounded is less exact; an accelerator's sum is not
     rounded again.
     """
@@ -158,7 +158,7 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     most = 0
     if _is_for_accelerator:
         most = channels_in
-    elif x.dtype != tf.bfloat16 and not _has_gpu():
+    elif x.dtype.size > 2 and not _has_gpu():
         most = 4 * channels_in if channels_in > _NARROW or not has_onednn() else 0
     if kernel.shape[:2] == [3, 3] and 9 * channels_out <= most:
         return _sum_of_taps(x, kernel)
@@ -209,16 +209,20 @@ def _is_for_xla() -> bool:
     """Whether XLA compiles what is traced: it makes one loop of many slices and pads.
 
     To TensorFlow each is an operation, and its gradient another ten; but XLA is slow at
-    depthwise convolutions on a CPU. A graph says so by a name of its own: should it be
+    depthwise convolutions on a CPU. The attribute that says so is private: should it be
     gone some day, XLA gets what TensorFlow gets.
     """
+    if _is_for_accelerator:
+        return True
     graph = tf.compat.v1.get_default_graph()
-    while graph is not None and not _is_for_accelerator:
+    while graph is not None:
         context = getattr(graph, "_control_flow_context", None)
-        if getattr(context, "IsXLAContext", bool)():
-            return True
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
         graph = getattr(graph, "outer_graph", None)
-    return _is_for_accelerator
+    return False
 
 
 def _seen_by_own_taps(x: tf.Tensor) -> tf.Tensor:
@@ -258,9 +262,11 @@ def _conv_of_few_channels(
     That channel is -1: what a tap of the edge indicator adds outside the image is added
     everywhere, by the bias, and taken away again where the tap is inside.
     """
-    x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, 1]], constant_values=-1)
     kernel = tf.cast(kernel, x.dtype)
     channels, channels_out = kernel.shape[2:]
+    # `tf.vectorized_map` takes the value that `tf.pad` is given for 0.
+    edge = tf.constant(-np.eye(channels)[-1], x.dtype)
+    x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, 1]]) + edge
     flat = tf.reshape(kernel, [9 * channels, channels_out])
     is_edge = np.arange(9 * channels) % channels == channels - 1
     of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)

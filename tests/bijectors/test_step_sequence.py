@@ -481,6 +481,32 @@ def test_reversible_gradients_of_bfloat16_networks_are_the_stored_ones(unroll):
         assert_same(value_and_gradients(precise, "inverse", x), stored, 1e-4)
 
 
+@pytest.mark.parametrize("num_steps", [3, 5])  # one after another, and as a loop
+@pytest.mark.parametrize(
+    ("coupling", "width"), [("affine", 4), ("logistic_mixture", 3)]
+)
+def test_samples_round_networks_as_training_does(coupling, width, num_steps):
+    """Scales are in the kernels of training already, a sample's steps put them there.
+
+    With so many outputs beside its width the last layer of a mixture's network is a
+    convolution that sees the edge as a channel.
+    """
+    level = GlowLevel(
+        1,
+        num_steps=num_steps,
+        hidden_channels=width,
+        coupling=coupling,
+        network_dtype=tf.bfloat16,
+        memory="stored",
+        seed=0,
+    )
+    perturb(level)
+    x = tf.cast(CASES["level"].x(3), tf.float32)
+    z = tf.function(level.inverse)(x)
+    found = tf.function(level.forward)(tf.identity(z))
+    np.testing.assert_allclose(found, x, atol=1e-5)
+
+
 @pytest.mark.parametrize(("num_steps", "is_looped"), [(4, False), (5, True)])
 def test_more_than_four_steps_are_a_loop(num_steps, is_looped):
     level = GlowLevel(1, num_steps=num_steps, hidden_channels=4)

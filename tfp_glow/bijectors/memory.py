@@ -46,7 +46,7 @@ def stored_bytes_per_image(
     In each step that is two hidden layers of the coupling network, and about six
     tensors of the size of the image; for each number more than two that the network
     returns for a number that changes, about five more. What the first convolution sees
-    of an image where it is a product, at most an eighth of the hidden layers, is not
+    of an image where it is a product, at most a quarter of the hidden layers, is not
     counted. Of a user's networks nothing is known.
 
     Args:

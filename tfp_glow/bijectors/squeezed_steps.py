@@ -133,8 +133,7 @@ class SqueezedSteps(OnePass):
             is_trained=self.is_trained,
         )
         networks = prepared.networks
-        is_stored = self.is_trained and self.memory == "stored"
-        if is_stored and (is_inverse or self._unroll):
+        if self.is_trained and is_inverse and self.memory == "stored":
             # Of all steps at once it takes fewer operations than of each, and the
             # gradient of each would keep what comes of it anyway.
             networks = self._factory.fold_networks(networks)

@@ -60,9 +60,10 @@ class StepSequence:
         # The gradient of a slice is as large as what it was cut from, that of an
         # array's element is an element. But an array is a copy of all parameters, which
         # is not worth it for samples, of which few want gradients.
-        is_array = self.is_looped and self.is_inverse and self.is_trained
+        is_training = self.is_inverse and self.is_trained
+        is_array = self.is_looped and is_training
         read = _elements(stacked) if is_array else self._slices(stacked)
-        return self._run(x, read, context, parallel_iterations=2)
+        return self._run(x, read, context, parallel_iterations=1 + is_training)
 
     def run_reversible(
         self,
