@@ -69,7 +69,7 @@ def aims(found: dict[str, Median]) -> str:
 def main() -> None:
     """Measures all and prints two tables."""
     arguments = make_parser(__doc__, rounds=1).parse_args()
-    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 8
+    shape, large_shape, rounds, calls = SHAPE, LARGE_SHAPE, arguments.rounds, 6
     if arguments.quick:
         shape, large_shape = ({**s, "num_steps": 2} for s in (shape, large_shape))
         rounds, calls = 1, 3

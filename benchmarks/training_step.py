@@ -115,7 +115,7 @@ def aims(found: dict[str, Median]) -> str:
 def main() -> None:
     """Measures all and prints two tables."""
     parser = make_parser(__doc__, rounds=2)
-    parser.add_argument("--calls", type=int, default=8, help="steps that are timed")
+    parser.add_argument("--calls", type=int, default=10, help="steps that are timed")
     parser.add_argument(
         "--torch-python", default=sys.executable, help="interpreter with normflows"
     )
