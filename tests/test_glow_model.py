@@ -385,7 +385,9 @@ def test_rejects_labels_that_do_not_fit(model, conditional):
         conditional.encode(x, np.array([0.0, 1.0, 2.0, 1.0]))
 
 
-@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf"), [1.0, -1.0]])
+@pytest.mark.parametrize(
+    "temperature", [-0.1, float("nan"), float("inf"), [1.0, -1.0], "hot"]
+)
 def test_rejects_temperatures(model, temperature):
     with pytest.raises(ValueError, match=r"finite number of at least 0.*Received"):
         model.sample(2, temperature=temperature)

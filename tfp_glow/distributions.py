@@ -2,6 +2,7 @@
 
 from math import prod
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -80,8 +81,13 @@ def _kl_divergence(
 
 def check_temperature(temperature: float | tf.Tensor) -> None:
     """Raises `ValueError` where a temperature is known to be negative or no number."""
-    known = tf.get_static_value(tf.convert_to_tensor(temperature))
-    if known is not None and not ((known >= 0) & (known < float("inf"))).all():
+    temperature = tf.convert_to_tensor(temperature)
+    known = tf.get_static_value(temperature)
+    if known is None:
+        return
+    known = np.asarray(known)
+    is_number = temperature.dtype.is_floating or temperature.dtype.is_integer
+    if not (is_number and ((known >= 0) & (known < float("inf"))).all()):
         raise ValueError(
             "`temperature` must be a finite number of at least 0; 1 samples from the "
             f"model, 0.7 is a usual choice. Received: temperature={known.tolist()!r}."
