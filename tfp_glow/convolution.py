@@ -166,7 +166,7 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _has_gpu() -> bool:
-    """Whether TensorFlow convolves on a GPU, faster than on one it multiplies."""
+    """Whether TensorFlow convolves on a GPU, where no product has been measured."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 

@@ -514,6 +514,21 @@ def test_more_than_four_steps_are_a_loop(num_steps, is_looped):
     assert any("While" in op for op in found) == is_looped
 
 
+@pytest.mark.parametrize(("memory", "expected"), [("stored", 2), ("reversible", 1)])
+def test_two_steps_overlap_where_activations_are_kept_anyway(memory, expected):
+    level = GlowLevel(1, num_steps=5, hidden_channels=4, memory=memory)
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(level.inverse(x))
+        return tape.gradient(value, level.trainable_variables)
+
+    graph = tf.function(gradient).get_concrete_function(tf.zeros([1, 4, 4, 1])).graph
+    loops = [n for n in graph.as_graph_def().node if "While" in n.op]
+    assert len(loops) == 2  # forward and back
+    assert {loop.attr["parallel_iterations"].i for loop in loops} == {expected}
+
+
 def test_matrices_are_made_once_for_all_steps_and_by_triangular_solves():
     level = GlowLevel(1, num_steps=5, hidden_channels=4, memory="reversible")
     x, z = tf.zeros([1, 4, 4, 1]), tf.zeros([1, 2, 2, 4])
