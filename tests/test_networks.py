@@ -48,15 +48,6 @@ def test_edge_conv_is_openai_s(shape):
     np.testing.assert_allclose(network(x), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_scales_of_a_1_x_1_convolution_are_multiplied_into_its_kernel():
-    rng = np.random.default_rng(0)
-    shapes = [(2, 3, 4, 8), (1, 1, 8, 6), (6,), (8,), (6,)]
-    x, kernel, bias, *scales = (tf.constant(rng.normal(size=s)) for s in shapes)
-    expected = tf.nn.conv2d(x * scales[0], kernel, 1, "SAME") * scales[1] + bias
-    found = convolution.conv(x, kernel, bias, scales=tuple(scales))
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
-
-
 # The first layer is a convolution and a map of the edge, a convolution that sees the
 # edge as a channel, or a product of patches; the last a convolution or a product. For
 # an accelerator those of wide networks are products.

@@ -87,24 +87,16 @@ def conv(
     kernel: tf.Tensor,
     bias: tf.Tensor,
     *,
-    scales: tuple[tf.Tensor, tf.Tensor] | None = None,
     activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
     """`activation(convolution(x) + bias)`, in the type of `x`.
-
-    Where `scales` are given, of the channels that go in and of those that come out,
-    they are multiplied into the kernel.
 
     A kernel with one more input channel than `x` has is openai/glow's, with the edge
     indicator last.
     """
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
-    sees_edge = kernel.shape[2] == channels_in + 1
-    if scales is not None:
-        of_edge = tf.ones([int(sees_edge)], scales[0].dtype)
-        kernel *= tf.concat([scales[0], of_edge], 0)[:, tf.newaxis] * scales[1]
-    if sees_edge:
+    if kernel.shape[2] == channels_in + 1:
         if 0 < channels_in < kernel.shape[3] / 8:
             return _conv_of_few_channels(x, kernel, bias, activation)
         # The gradient of a split is one concatenation, that of two slices is not.

@@ -221,7 +221,8 @@ class PreparedGlowNetwork:
     ) -> dict[str, tf.Tensor]:
         """The kernels with all scales in them, and the biases in one vector.
 
-        It makes copies of the kernels of all steps, which samples do without.
+        A scale is positive and passes through the ReLU: the second is in the last
+        kernel, not in the one before, where most of the parameters are.
 
         Args:
             prepared: What `prepare` returns.
@@ -250,27 +251,16 @@ class PreparedGlowNetwork:
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network, in the type of its input."""
         p = self.parameters
-        sizes = [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)]
-        kernel_1, kernel_context = p["kernel_1"], p.get("kernel_context")
-        if "biases" in p:  # folded
-            biases, scales_3 = tf.split(p["biases"], sizes), None
-        else:
-            scale_1, scale_2, scale_3, *biases = tf.split(p["vectors"], 2 * sizes)
-            scales_3 = (scale_2, scale_3)
-            kernel_1 *= scale_1
-            if kernel_context is not None:
-                kernel_context *= scale_1
+        if "biases" not in p:
+            p = self.fold(p)
+        biases = tf.split(p["biases"], [p[f"kernel_{i}"].shape[-1] for i in (1, 2, 3)])
         h = x if self.compute_dtype is None else tf.cast(x, self.compute_dtype)
         h, vector = joined_if_image(h, context)
         if vector is not None:
-            h = conv(h, kernel_1, biases[0]) + of_vector(
-                vector, kernel_context, h.dtype
-            )
-            h = relu(h)
+            h = conv(h, p["kernel_1"], biases[0])
+            h = relu(h + of_vector(vector, p["kernel_context"], h.dtype))
         else:
-            h = conv(h, kernel_1, biases[0], activation=relu)
-        # A scale is positive and passes through the ReLU. In the last kernel it costs
-        # less than in this one, where most of the parameters are.
+            h = conv(h, p["kernel_1"], biases[0], activation=relu)
         h = conv(h, p["kernel_2"], biases[1], activation=relu)
-        h = conv(h, p["kernel_3"], biases[2], scales=scales_3)
+        h = conv(h, p["kernel_3"], biases[2])
         return tf.cast(h, x.dtype)

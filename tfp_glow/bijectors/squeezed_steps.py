@@ -134,8 +134,8 @@ class SqueezedSteps(OnePass):
         )
         networks = prepared.networks
         if self.is_trained and is_inverse and self.memory == "stored":
-            # Of all steps at once it takes fewer operations than of each, and the
-            # gradient of each would keep what comes of it anyway.
+            # Of all steps at once it takes fewer operations than in each, and copies of
+            # kernels that the gradient keeps anyway: samples do without them.
             networks = self._factory.fold_networks(networks)
         tensors = {"shift": prepared.shift, "matrix": matrix(), **networks}
         if self.memory == "reversible":
