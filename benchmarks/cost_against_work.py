@@ -120,10 +120,15 @@ def main() -> None:
     if arguments.quick:
         quantities, calls = {k: (c, v[:2]) for k, (c, v) in quantities.items()}, 3
     contenders = make_contenders(quantities)
-    # All quantities vary the same model, which is measured once.
-    alone = {str(c.arguments): c for c in contenders.values()}
-    medians = measure(alone, rounds=arguments.rounds, calls=calls, warm_up=3)
-    found = {point: medians[str(c.arguments)] for point, c in contenders.items()}
+    found = {}
+    for memory in MEMORIES:  # those whose ratios are taken, in turns
+        points = {p: c for p, c in contenders.items() if p[1] == memory}
+        # All quantities vary the same model, which is measured once.
+        alone = {str(c.arguments): c for c in points.values()}
+        medians = measure(
+            alone, rounds=arguments.rounds, calls=calls, warm_up=1, in_turns=True
+        )
+        found |= {point: medians[str(c.arguments)] for point, c in points.items()}
     if arguments.write:
         plot(found, quantities, IMAGE)
     report(

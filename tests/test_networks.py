@@ -51,12 +51,12 @@ def test_edge_conv_is_openai_s(shape):
 # The first layer is a convolution and a map of the edge, a convolution that sees the
 # edge as a channel, or a product of patches; the last a convolution or a product. For
 # an accelerator those of wide networks are products.
-WIDTHS = pytest.mark.parametrize("width", [5, 10, 40, 120])
+WIDTHS = pytest.mark.parametrize("width", [5, 10, 40, 120, 264])
 
 
-@pytest.fixture(params=["product", "conv2d", "accelerator"])
+@pytest.fixture(params=["Eigen", "oneDNN", "accelerator"])
 def device(request, monkeypatch):
-    monkeypatch.setattr(convolution, "has_onednn", lambda: request.param == "conv2d")
+    monkeypatch.setattr(convolution, "has_onednn", lambda: request.param == "oneDNN")
     monkeypatch.setattr(convolution, "_has_gpu", lambda: False)
     is_one = request.param == "accelerator"
     with convolution.for_accelerator() if is_one else nullcontext():
@@ -64,12 +64,15 @@ def device(request, monkeypatch):
 
 
 @WIDTHS
-@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 3)])
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((1, 1), (2, 3)), ((2, 5), (2, 3)), ((4, 3), (2, 3)), ((4, 3), (6, 8))],
+)
 @pytest.mark.usefixtures("device")
-def test_glow_network_is_openai_s(shape, width):
-    network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
+def test_glow_network_is_openai_s(shape, channels, width):
+    network = GlowNetwork(*channels, hidden_channels=width, dtype=tf.float64, seed=0)
     p = perturbed(network).parameters
-    x = random_images(2, *shape, 2)
+    x = random_images(2, *shape, channels[0])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         expected, actual = openai_network(x, p), network(x)
@@ -102,7 +105,7 @@ def test_gradients_have_gradients(width):
 
 
 @WIDTHS
-@pytest.mark.parametrize("device", ["product", "conv2d"], indirect=True)
+@pytest.mark.parametrize("device", ["Eigen", "oneDNN"], indirect=True)
 @pytest.mark.usefixtures("device")
 def test_sizes_may_be_unknown(width):
     network = GlowNetwork(2, 3, hidden_channels=width, dtype=tf.float64, seed=0)
@@ -159,7 +162,7 @@ def test_xla_is_given_slices_and_others_are_given_few_operations(monkeypatch):
 
 
 @WIDTHS
-@pytest.mark.parametrize("device", ["product", "conv2d"], indirect=True)
+@pytest.mark.parametrize("device", ["Eigen", "oneDNN"], indirect=True)
 @pytest.mark.usefixtures("device")
 def test_vectorized_map_equals_a_batch(width):
     """What auto-batched joint distributions do, operation by operation if need be."""

@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["conv", "for_accelerator", "never_empty", "relu"]
+__all__ = ["conv", "for_accelerator", "is_for_xla", "never_empty", "relu"]
 
 _ALIGNMENT = 8
-"""Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU."""
+"""Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU.
+
+With oneDNN 32 bytes of float32, where others take up to a quarter longer.
+"""
 
 _NARROW = 256
 """Channels of a network up to which oneDNN convolves fast, to few most of all."""
 
 _TAPS = [(row, column) for row in range(3) for column in range(3)]
+_CENTER = 4
 
 _is_for_accelerator = False
 
@@ -162,42 +166,50 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _seen_by_taps(x: tf.Tensor) -> tf.Tensor:
-    """What a 3 x 3 kernel sees at each pixel, tap after tap: `[B, H, W, 9 C]`."""
-    if _is_for_xla():
-        for axis in (2, 1):  # the columns of a row of taps, and then the rows
-            x = tf.concat([_shifted(x, axis, tap) for tap in range(3)], axis=-1)
-        return x
-    each = np.tile(np.eye(x.shape[-1]), [1, 9])
-    return _seen_by_own_taps(tf.tensordot(x, tf.constant(each, x.dtype), 1))
-
-
 def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
     num_products = 9 * channels_out
-    # With this factor transposed Eigen's product for its gradient packs the smaller of
-    # two matrices across its rows, not the larger, and takes two thirds of the time.
-    flat = tf.reshape(tf.transpose(kernel, [0, 1, 3, 2]), [num_products, channels_in])
-    if _is_for_accelerator:
-        flat = tf.pad(flat, [[0, -num_products % _ALIGNMENT], [0, 0]])
-    y = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=True)
-    y = tf.reshape(y, [-1, *_spatial_shape(x), flat.shape[0]])
-    if not _is_for_xla():
-        y = _seen_by_own_taps(y)
-        y = tf.reshape(y, [-1, *_spatial_shape(x), 9, channels_out])
-        return tf.reduce_sum(y, axis=3)
-    if num_products < flat.shape[0]:  # the gradient of a slice takes a while
-        y = y[..., :num_products]
-    if x.dtype == tf.bfloat16:
+    unused = _num_unused(num_products)
+    flat_x = tf.reshape(x, [-1, channels_in])
+    if has_onednn() and not is_for_xla():
+        flat = tf.transpose(kernel, [2, 0, 1, 3])
+        flat = tf.reshape(flat, [channels_in, num_products])
+        y = tf.matmul(flat_x, _padded(flat, axis=1, size=unused))
+    else:
+        # With this factor transposed Eigen's product for its gradient packs the smaller
+        # of two matrices across its rows, not the larger, and takes two thirds of the
+        # time. oneDNN's own product is a quarter slower so.
+        flat = tf.transpose(kernel, [0, 1, 3, 2])
+        flat = tf.reshape(flat, [num_products, channels_in])
+        y = tf.matmul(flat_x, _padded(flat, axis=0, size=unused), transpose_b=True)
+    y = tf.reshape(y, [-1, *_spatial_shape(x), num_products + unused])
+    if is_for_xla():
+        if unused:  # the gradient of a slice takes a while
+            y = y[..., :num_products]
+        return _sum_of_shifted(y)
+    y = _seen_by_own_taps(y, channels_out)
+    if unused:
+        total = np.zeros([num_products + unused, channels_out])
+        total[:num_products] = np.tile(np.eye(channels_out), [9, 1])
+        return tf.tensordot(y, tf.constant(total, y.dtype), 1)
+    return tf.reduce_sum(
+        tf.reshape(y, [-1, *_spatial_shape(x), 9, channels_out]), axis=3
+    )
+
+
+def _sum_of_shifted(y: tf.Tensor) -> tf.Tensor:
+    """The sum of what each tap sees of its own ninth of the channels, by slices."""
+    dtype = y.dtype
+    if dtype == tf.bfloat16:
         y = tf.cast(y, tf.float32)
     for axis in (1, 2):  # rows of taps, and then the columns of what is left of them
         parts = tf.split(y, 3, axis=-1)
         y = tf.add_n([_shifted(part, axis, tap) for tap, part in enumerate(parts)])
-    return tf.cast(y, x.dtype)
+    return tf.cast(y, dtype)
 
 
-def _is_for_xla() -> bool:
+def is_for_xla() -> bool:
     """Whether XLA compiles what is traced: it makes one loop of many slices and pads.
 
     To TensorFlow each is an operation, and its gradient another ten; but XLA is slow at
@@ -217,13 +229,20 @@ def _is_for_xla() -> bool:
     return False
 
 
-def _seen_by_own_taps(x: tf.Tensor) -> tf.Tensor:
-    """What each tap sees of its own ninth of the channels, zeros outside."""
-    channels = x.shape[-1] // 9
-    kernel = np.zeros([3, 3, 9, channels, 1])
-    for tap, place in enumerate(_TAPS):
-        kernel[(*place, tap)] = 1
-    kernel = tf.constant(kernel.reshape([3, 3, 9 * channels, 1]), x.dtype)
+def _seen_by_own_taps(x: tf.Tensor, channels: int) -> tf.Tensor:
+    """What each tap sees of channels of its own, zeros outside.
+
+    Args:
+        x: `[B, H, W, C]`: as many channels for each tap in turn, and what is left.
+        channels: Of each tap. What is left stays where it is, as at the center.
+    """
+    taps = [*np.repeat(range(9), channels)]
+    taps += [_CENTER] * (x.shape[-1] - len(taps))
+
+    kernel = np.zeros([3, 3, len(taps), 1])
+    for channel, tap in enumerate(taps):
+        kernel[(*_TAPS[tap], channel)] = 1
+    kernel = tf.constant(kernel, x.dtype)
     return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME")
 
 
@@ -256,38 +275,68 @@ def _conv_of_few_channels(
     """
     kernel = tf.cast(kernel, x.dtype)
     channels, channels_out = kernel.shape[2:]
-    # `tf.vectorized_map` takes the value that `tf.pad` is given for 0.
-    edge = tf.constant(-np.eye(channels)[-1], x.dtype)
-    x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, 1]]) + edge
     flat = tf.reshape(kernel, [9 * channels, channels_out])
     is_edge = np.arange(9 * channels) % channels == channels - 1
     of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
-    if _is_for_accelerator:
-        unused = -9 * channels % _ALIGNMENT
-        seen = tf.pad(_seen_by_taps(x), [[0, 0]] * 3 + [[0, unused]])
-        flat = tf.pad(flat, [[0, unused], [0, 0]])
-        return _product(seen, flat, bias, activation)
     share = 1 / 2 if channels_out > _NARROW else 1 / 4
-    if 9 * channels > share * channels_out or _has_gpu():
-        return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
-    # A product with what the kernel sees of each pixel is faster than a convolution,
-    # with oneDNN its gradient with respect to the input most of all.
-    return _product(_seen_by_taps(x), flat, bias, activation)
+    is_product = 9 * channels <= share * channels_out and not _has_gpu()
+    if is_product and not is_for_xla():
+        # A product with what the kernel sees of each pixel is faster than a
+        # convolution, with oneDNN its gradient with respect to the input most of all.
+        num_seen = 9 * channels
+        unused = _num_unused(num_seen + 1)
+        each = np.zeros([channels, num_seen + 1 + unused])
+        each[:, :num_seen] = np.tile(np.eye(channels), [1, 9])
+        added = -each[-1]  # the edge indicator
+        added[num_seen] = 1
+        each, added = (tf.constant(value, x.dtype) for value in (each[:-1], added))
+        seen = _seen_by_own_taps(_product(x, each, added), channels)
+        # Of the kernel's gradient the row of a channel that is 1 is the bias's.
+        value = tf.stop_gradient(bias)
+        zeros = tf.zeros([unused, channels_out], x.dtype)
+        flat = tf.concat([flat, (bias - value)[tf.newaxis], zeros], axis=0)
+        return _product(seen, flat, value, activation)
+    # `tf.vectorized_map` takes the value that `tf.pad` is given for 0.
+    edge = tf.constant(-np.eye(channels)[-1], x.dtype)
+    x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, 1]]) + edge
+    if _is_for_accelerator or is_product:
+        for axis in (2, 1):  # the columns of a row of taps, and then the rows
+            x = tf.concat([_shifted(x, axis, tap) for tap in range(3)], axis=-1)
+        unused = _num_unused(9 * channels)
+        x = _padded(x, axis=3, size=unused)
+        flat = _padded(flat, axis=0, size=unused)
+        return _product(x, flat, bias, activation)
+    return activation(tf.nn.conv2d(x, kernel, 1, "SAME") + bias)
 
 
 def _product(
     x: tf.Tensor,
     kernel: tf.Tensor,
     bias: tf.Tensor,
-    activation: Callable[[tf.Tensor], tf.Tensor],
+    activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
     """`activation(x @ kernel + bias)` at each pixel, of a kernel `[..., channels]`."""
     *channels_in, channels_out = kernel.shape
-    kernel = tf.reshape(tf.cast(kernel, x.dtype), [prod(channels_in), channels_out])
+    kernel = tf.cast(kernel, x.dtype)
+    if len(channels_in) > 1:
+        kernel = tf.reshape(kernel, [prod(channels_in), channels_out])
     flat = tf.reshape(x, [-1, prod(channels_in)]) @ kernel
     flat = tf.nn.bias_add(flat, tf.cast(bias, x.dtype))
     return tf.reshape(activation(flat), [-1, *_spatial_shape(x), channels_out])
+
+
+def _num_unused(size: int) -> int:
+    """By how many numbers a matrix's rows of a size are lengthened to be aligned."""
+    is_faster = _is_for_accelerator or (has_onednn() and not is_for_xla())
+    return -size % _ALIGNMENT if is_faster else 0
+
+
+def _padded(x: tf.Tensor, *, axis: int, size: int) -> tf.Tensor:
+    """`x` with as many zeros at an axis's end."""
+    if not size:
+        return x
+    return tf.pad(x, [[0, size if i == axis else 0] for i in range(x.shape.rank)])
 
 
 def _edge_taps(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor | np.ndarray:

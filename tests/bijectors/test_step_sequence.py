@@ -483,7 +483,7 @@ def test_reversible_gradients_of_bfloat16_networks_are_the_stored_ones(unroll):
 
 @pytest.mark.parametrize("num_steps", [3, 5])  # one after another, and as a loop
 @pytest.mark.parametrize(
-    ("coupling", "width"), [("affine", 4), ("logistic_mixture", 3)]
+    ("coupling", "width"), [("affine", 4), ("affine", 264), ("logistic_mixture", 3)]
 )
 def test_samples_round_networks_as_training_does(coupling, width, num_steps):
     """Scales are in the kernels of training already, a sample's steps put them there.
@@ -527,6 +527,20 @@ def test_two_steps_overlap_where_activations_are_kept_anyway(memory, expected):
     loops = [n for n in graph.as_graph_def().node if "While" in n.op]
     assert len(loops) == 2  # forward and back
     assert {loop.attr["parallel_iterations"].i for loop in loops} == {expected}
+
+
+def test_a_loop_that_trains_keeps_nothing_of_how_it_reads_parameters():
+    level = GlowLevel(1, num_steps=5, hidden_channels=4, memory="stored")
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(level.inverse(x))
+        return tape.gradient(value, level.trainable_variables)
+
+    found = set(operations(gradient, tf.zeros([1, 4, 4, 1])))
+    assert any("While" in op for op in found)
+    of_arrays = {"Length", "ElementShape", "Reserve", "GetItem", "SetItem"}
+    assert not {f"TensorList{name}" for name in of_arrays} & found
 
 
 def test_matrices_are_made_once_for_all_steps_and_by_triangular_solves():
