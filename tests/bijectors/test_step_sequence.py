@@ -529,8 +529,9 @@ def test_two_steps_overlap_where_activations_are_kept_anyway(memory, expected):
     assert {loop.attr["parallel_iterations"].i for loop in loops} == {expected}
 
 
-def test_a_loop_that_trains_keeps_nothing_of_how_it_reads_parameters():
-    level = GlowLevel(1, num_steps=5, hidden_channels=4, memory="stored")
+@pytest.mark.parametrize("width", [4, 264])
+def test_a_loop_that_trains_keeps_nothing_of_how_it_reads_parameters(width):
+    level = GlowLevel(1, num_steps=5, hidden_channels=width, memory="stored")
 
     def gradient(x):
         with tf.GradientTape() as tape:

@@ -62,9 +62,10 @@ class StepSequence:
         # element is an element. But lists are copies of all parameters, which is not
         # worth it for samples, of which few want gradients.
         is_training = self.is_inverse and self.is_trained
-        lists, read = (), self._slices(stacked)
         if self.is_looped and is_training:
             lists, read = _arrays(stacked) if is_for_xla() else _lists(stacked)
+        else:
+            lists, read = (), self._slices(stacked)
         return self._run(
             x, read, context, lists=lists, parallel_iterations=1 + is_training
         )
