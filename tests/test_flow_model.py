@@ -234,6 +234,12 @@ def test_rejects_what_it_cannot_train():
         model(np.ones([2, 4], np.int32))  # counts have no density
     with pytest.raises(ValueError, match="Received: sample_weight without y"):
         model.fit(vectors(), sample_weight=np.ones(512), verbose=0)
+    expected = r"must have shape \['...', 4\]. Received: shape=\(32, 5\)"
+    before = [v.numpy() for v in model.trainable_variables]
+    with pytest.raises(ValueError, match=expected):
+        model.fit(np.ones([64, 5], np.float32), verbose=0)
+    for value, variable in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(variable, value)
     with pytest.raises(NotImplementedError, match="save_weights"):
         model.get_config()
 

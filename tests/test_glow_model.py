@@ -1,6 +1,7 @@
 """`GlowModel`: images in, images out."""
 
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +138,19 @@ def test_decode_of_encode_clears_the_low_bits_and_nothing_else(model, num_bits):
         np.testing.assert_array_equal(
             model.decode(tf.identity(model.encode(batch))), batch // step * step
         )
+
+
+def test_decode_warns_of_what_is_not_finite(model):
+    latents = np.zeros([3, 64], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = model.decode(latents)
+    latents[1] = 3e38
+    with pytest.warns(UserWarning, match="^1 of 3 images hold values that are not"):
+        decoded = model.decode(latents)
+    np.testing.assert_array_equal(decoded[::2], expected[::2])
+    traced = tf.function(model.decode)(latents)  # which cannot see it
+    np.testing.assert_array_equal(traced, decoded)
 
 
 def test_decode_of_encode_is_exact_on_photos_with_trained_weights():

@@ -1,10 +1,12 @@
 """What people ask of a model of images: scores, latents, samples."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial, wraps
 from math import log, prod
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -250,15 +252,25 @@ class ImageFlow:
             context: As `log_prob` takes it.
 
         Returns:
-            `uint8` `[B, H, W, C]`. A value that is no number becomes 0: see
-            `check_invertibility` for images far from those trained on.
+            `uint8` `[B, H, W, C]`. What is no number becomes 0, what is infinite 0 or
+            the largest; but for within a graph, a warning says so.
 
         Raises:
             ValueError: If shapes or labels do not fit the model.
         """
         latents = check_latents(latents, self.event_shape, self.glow.dtype)
         condition = check_condition(self.glow, labels, context, latents)
-        return self._decode(latents, condition)
+        images, is_finite = self._decode(latents, condition)
+        if tf.executing_eagerly() and not np.all(is_finite):
+            warnings.warn(
+                f"{np.sum(~is_finite.numpy())} of {len(is_finite)} images hold values "
+                "that are not finite, and are black or white there. "
+                "`tfp_glow.check_invertibility(model, images)` says where they grow. "
+                "Train for longer, lower the temperature, or make the model with "
+                '`scale="bounded"`.',
+                stacklevel=2,
+            )
+        return images
 
     def sample(
         self,
@@ -344,9 +356,13 @@ class ImageFlow:
         return self.glow.inverse(x, **condition)
 
     @partial(_compiled, chooses_memory=False)  # Nobody differentiates whole numbers.
-    def _decode(self, latents: tf.Tensor, condition: Condition) -> tf.Tensor:
+    def _decode(
+        self, latents: tf.Tensor, condition: Condition
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images, and of each whether it was finite."""
         x = self.glow.forward(latents, **condition)
-        return quantize(x, self.num_bits)
+        is_finite = tf.reduce_all(tf.math.is_finite(x), axis=[1, 2, 3])
+        return quantize(x, self.num_bits), is_finite
 
     def _dequantize(
         self, images: tf.Tensor, seed: tf.Tensor, first_image: tf.Tensor | int = 0
