@@ -146,8 +146,11 @@ def test_decode_warns_of_what_is_not_finite(model):
         warnings.simplefilter("error")
         expected = model.decode(latents)
     latents[1] = 3e38
-    with pytest.warns(UserWarning, match="^1 of 3 images hold values that are not"):
+    with pytest.warns(UserWarning, match="^1 of 3 images hold values") as caught:
         decoded = model.decode(latents)
+    with pytest.warns(UserWarning, match="^2 of 2 images hold values") as of_sample:
+        model.sample(2, temperature=3e38)
+    assert {w.filename for w in [*caught, *of_sample]} == {__file__}
     np.testing.assert_array_equal(decoded[::2], expected[::2])
     traced = tf.function(model.decode)(latents)  # which cannot see it
     np.testing.assert_array_equal(traced, decoded)

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow._checks import check_event, check_positive_number
+from tfp_glow._checks import check_positive_number
 from tfp_glow._first_batch import first_batch
 from tfp_glow._replicas import for_keras, make_equal, sum_over_replicas
 from tfp_glow.adamax import Adamax
@@ -272,8 +272,7 @@ class FlowModel(keras.Model):
             Keras's `History`.
 
         Raises:
-            ValueError: If there is no data, no variable, or `sample_weight` alone, or
-                examples have another shape than the distribution's events.
+            ValueError: If there is no data, no variable, or `sample_weight` alone.
         """
         _check_sample_weight(y, kwargs)
         if not self.weights:
@@ -330,12 +329,8 @@ class FlowModel(keras.Model):
 
     def _check_data(self, batch: tuple) -> None:
         """Raises before training where a batch cannot be trained on."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         _reject_targets(y)
-        event_shape = self.distribution.event_shape
-        is_array = isinstance(event_shape, tf.TensorShape) and hasattr(x, "shape")
-        if is_array and event_shape.rank:
-            check_event(tf.convert_to_tensor(x), event_shape, self.distribution.name)
 
     def _initialize_from(self, batch: tuple) -> None:
         """Data-dependent initialisation of whatever has not had it."""

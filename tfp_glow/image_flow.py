@@ -252,25 +252,13 @@ class ImageFlow:
             context: As `log_prob` takes it.
 
         Returns:
-            `uint8` `[B, H, W, C]`. What is no number becomes 0, what is infinite 0 or
-            the largest; but for within a graph, a warning says so.
+            `uint8` `[B, H, W, C]`. What is not finite becomes 0 or the largest, and,
+            but for within a graph, a warning says so.
 
         Raises:
             ValueError: If shapes or labels do not fit the model.
         """
-        latents = check_latents(latents, self.event_shape, self.glow.dtype)
-        condition = check_condition(self.glow, labels, context, latents)
-        images, is_finite = self._decode(latents, condition)
-        if tf.executing_eagerly() and not np.all(is_finite):
-            warnings.warn(
-                f"{np.sum(~is_finite.numpy())} of {len(is_finite)} images hold values "
-                "that are not finite, and are black or white there. "
-                "`tfp_glow.check_invertibility(model, images)` says where they grow. "
-                "Train for longer, lower the temperature, or make the model with "
-                '`scale="bounded"`.',
-                stacklevel=2,
-            )
-        return images
+        return self._images(latents, labels, context)
 
     def sample(
         self,
@@ -311,7 +299,21 @@ class ImageFlow:
         if labels is not None and tf.rank(labels) == 0:
             labels = tf.fill([num_samples], labels)
         latents *= temperature[..., tf.newaxis]
-        return self.decode(latents, labels, context=context)
+        return self._images(latents, labels, context)
+
+    def _images(self, latents: tf.Tensor, labels: Any, context: Any) -> tf.Tensor:
+        """What `decode` returns; a warning names the line that called its caller."""
+        latents = check_latents(latents, self.event_shape, self.glow.dtype)
+        condition = check_condition(self.glow, labels, context, latents)
+        images, is_finite = self._decode(latents, condition)
+        if tf.executing_eagerly() and not np.all(is_finite):
+            message = (
+                f"{np.sum(~is_finite.numpy())} of {len(is_finite)} images hold values "
+                "that are not finite, and are black or white there. If all weights are "
+                'finite, lower temperatures, longer training or `scale="bounded"` help.'
+            )
+            warnings.warn(message, stacklevel=3)
+        return images
 
     # The maps, each compiled for any batch size.
 
@@ -356,13 +358,11 @@ class ImageFlow:
         return self.glow.inverse(x, **condition)
 
     @partial(_compiled, chooses_memory=False)  # Nobody differentiates whole numbers.
-    def _decode(
-        self, latents: tf.Tensor, condition: Condition
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _decode(self, latents: tf.Tensor, condition: Condition) -> list[tf.Tensor]:
         """Images, and of each whether it was finite."""
         x = self.glow.forward(latents, **condition)
         is_finite = tf.reduce_all(tf.math.is_finite(x), axis=[1, 2, 3])
-        return quantize(x, self.num_bits), is_finite
+        return [quantize(x, self.num_bits), is_finite]
 
     def _dequantize(
         self, images: tf.Tensor, seed: tf.Tensor, first_image: tf.Tensor | int = 0

@@ -287,6 +287,21 @@ def test_rejects_batches(x, error, message):
         tfg.initialize(tfg.ActNormBijector(3), x)
 
 
+@pytest.mark.parametrize(
+    ("bijector", "shape"),
+    [
+        (tfg.ActNormBijector(3), [2, 4]),
+        (tfg.GlowAffineCoupling(4, hidden_channels=4), [2, 4, 4, 6]),
+        (GlowLevel(1, num_steps=2, hidden_channels=4), [2, 4, 4, 3]),
+    ],
+)
+def test_rejects_batches_of_other_channels(bijector, shape):
+    expected = rf"input of `{bijector.name}` must have shape .*\({shape[0]}, {shape[1]}"
+    with pytest.raises(ValueError, match=expected):
+        tfg.initialize(bijector, tf.ones(shape))
+    assert not is_initialized(bijector)
+
+
 @pytest.mark.parametrize("thing", [tfd.Normal(0.0, 1.0), "glow"])
 def test_rejects_what_holds_no_bijector(thing):
     with pytest.raises(TypeError, match="Expected a bijector or a `tfd.Transformed"):

@@ -141,6 +141,7 @@ class ActNormBijector(OnePass):
             only_new and is_set(self.initialized)
         ):
             return self.inverse(x)
+        check_event(x, [self._channels], self.name)
         shift, raw_log_scale = standardizing_parameters(x, self._log_scale_factor)
         self.shift.assign(shift)
         self.raw_log_scale.assign(raw_log_scale)

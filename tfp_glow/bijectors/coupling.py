@@ -196,6 +196,7 @@ class Coupling(OnePass):
         if isinstance(initialized, tf.Variable) and not (
             only_new and is_set(initialized)
         ):
+            check_event(x, [None, None, self._channels], self.name)
             x_a, _ = tf.split(x, 2, axis=-1)
             own_context = context_at(context, self._context_shape, x_a, self.name)
             x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])

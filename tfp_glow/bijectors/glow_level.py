@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow._checks import check_choice, check_positive_integer
+from tfp_glow._checks import check_choice, check_event, check_positive_integer
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
 from tfp_glow.bijectors.glow_step import (
     GlowStep,
@@ -267,6 +267,7 @@ class GlowLevel(SqueezedSteps):
         """Initialises the steps in turn, and returns what the batch becomes."""
         if only_new and is_set(self.initialized):
             return self.inverse(x, **({} if context is None else {"context": context}))
+        check_event(x, [None, None, self._factory.channels // 4], self.name)
         x = self._squeeze.inverse(x)
         standardize = partial(
             self._standardize,
