@@ -309,8 +309,8 @@ class ImageFlow:
         if tf.executing_eagerly() and not np.all(is_finite):
             message = (
                 f"{np.sum(~is_finite.numpy())} of {len(is_finite)} images hold values "
-                "that are not finite, and are black or white there. If all weights are "
-                'finite, lower temperatures, longer training or `scale="bounded"` help.'
+                "that are not finite, drawn black or white. If weights and latents are "
+                'finite, lower the temperature, train longer, or use `scale="bounded"`.'
             )
             warnings.warn(message, stacklevel=3)
         return images
