@@ -15,7 +15,8 @@ __all__ = ["conv", "for_accelerator", "is_for_xla", "never_empty", "relu"]
 _ALIGNMENT = 8
 """Of a matrix's rows: 16 bytes of bfloat16, below which products are slow on a GPU.
 
-With oneDNN 32 bytes of float32, where others took up to a third longer.
+In the first layer with oneDNN 32 bytes of float32, where others took up to a third
+longer.
 """
 
 _NARROW = 256
@@ -146,9 +147,9 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Convolutions have slow gradients where few channels come out: those of a product
     take a third to three quarters of the time of Eigen's, which TensorFlow has without
-    oneDNN, and nine tenths of oneDNN's, if the network is wide. In 16 bits the sum of
-    nine products that have been rounded is less exact; an accelerator's sum is not
-    rounded again.
+    oneDNN, and at most nine tenths of oneDNN's, if the network is wide. In 16 bits the
+    sum of nine products that have been rounded is less exact; an accelerator's sum is
+    not rounded again.
     """
     channels_in, channels_out = kernel.shape[2:]
     most = 0
