@@ -172,7 +172,8 @@ def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     channels_in, channels_out = kernel.shape[2:]
     num_products = 9 * channels_out
     # With this factor transposed the product for its gradient takes two thirds of the
-    # time, with Eigen always, with oneDNN where few channels come out.
+    # time, with Eigen always, with oneDNN where few channels come out; where many do,
+    # it takes as long as ever.
     flat = tf.transpose(kernel, [0, 1, 3, 2])
     flat = tf.reshape(flat, [num_products, channels_in])
     unused = _num_unused(num_products) if _is_for_accelerator else 0
