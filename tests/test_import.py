@@ -95,6 +95,39 @@ def test_what_was_there_before_is_left_as_it_was(before, tmp_path):
     assert (num_frozen == "0") == ("tensorflow" in before)
 
 
+def test_keras_s_wrappers_wait_until_they_are_asked_for():
+    program = """
+import sys, threading
+import tfp_glow
+import keras, tensorflow as tf
+
+def imported():
+    return len({"matplotlib", "sklearn"} & sys.modules.keys())
+
+for module in list(sys.modules.values()):
+    hasattr(module, "__file__")  # as AutoGraph asks when it converts a function
+print(imported(), hasattr(keras.wrappers, "__file__"), imported())
+def ask():
+    made.append(keras.wrappers.SKLearnClassifier)
+made, threads = [], [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+import sklearn.base
+print(len(made), len(set(made)), issubclass(made[0], sklearn.base.ClassifierMixin))
+print("plot_image_gallery" in dir(keras.visualization))
+print("matplotlib.pyplot" in sys.modules)
+print(tf.keras.wrappers is keras.wrappers, hasattr(keras.wrappers, "no_such_name"))
+"""
+    assert run(program).split() == [
+        *("0", "True", "0"),
+        *("8", "1", "True"),
+        *("True", "True"),
+        *("True", "False"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -116,7 +149,7 @@ except SystemExit as status:
     print(status.code, "tensorflow" in sys.modules)
 assert main(["presets"]) == 0
 print("tensorflow" in sys.modules, tfp_glow.GlowModel.__name__)
-# What Keras would have wrapped was not imported with it, and still can be.
+# What Keras would have imported was not imported with it, and still can be.
 print(len({{"matplotlib", "pandas", "sklearn"}} & sys.modules.keys()))
 import matplotlib
 print(matplotlib.__name__)

@@ -11,11 +11,10 @@ __all__ = ["import_flow", "waits_for_flow"]
 _MODULES = {"tfp_glow.cli", "tfp_glow.accelerate"}
 """Those behind `-m` that are commands."""
 
-_WRAPPED = ("matplotlib", "pandas", "sklearn")
-"""What Keras imports where it finds it, and wraps.
+_ACCEPTED = ("pandas",)
+"""What Keras and TensorFlow import, where they find it, to accept its tables.
 
-No command wants the wrappers, and without them the flow is imported in six tenths of
-the time.
+No command hands them one.
 """
 
 _is_wanted = False
@@ -48,7 +47,7 @@ def import_flow() -> None:
     global _is_wanted
     _is_wanted, package = True, sys.modules["tfp_glow"]
     if not hasattr(package, "GlowModel"):
-        with _left_out(_WRAPPED):
+        with _left_out(_ACCEPTED):
             importlib.reload(package)
 
 
