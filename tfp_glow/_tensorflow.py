@@ -1,8 +1,8 @@
 """Imports TensorFlow, Keras and TFP, if nobody has, sooner than they are by themselves.
 
 They make a million objects that live as long as the process. The garbage collector,
-which rests meanwhile, would look at all of them again and again, and
-whenever a graph is traced. And Keras imports scikit-learn and matplotlib, to wrap them for the few who
+which rests meanwhile, would look at all of them again and again, and whenever a graph
+is traced. And Keras imports scikit-learn and matplotlib, to wrap them for the few who
 want that: its wrappers run once one of them is asked for.
 """
 
