@@ -1,14 +1,14 @@
-"""Imports TensorFlow, Keras and TFP, if nobody has, sooner than they are by themselves.
+"""Imports TensorFlow, Keras and TFP, if nobody has, faster than they import themselves.
 
-They make a million objects that live as long as the process. The garbage collector,
-which rests meanwhile, would look at all of them again and again, and whenever a graph
-is traced. And Keras imports scikit-learn and matplotlib, to wrap them for the few who
-want that: its wrappers run once one of them is asked for.
+They make a million objects that live as long as the process. The garbage collector
+would look at all of them again and again, and whenever a graph is traced: it rests
+meanwhile, and they are frozen. And Keras imports scikit-learn and matplotlib, to wrap
+them for the few who want that: its wrappers run once one of them is asked for.
 """
 
 import gc
 import sys
-from importlib.abc import MetaPathFinder
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
@@ -28,12 +28,17 @@ class _Waiting(ModuleType):
     """
 
     def __getattr__(self, name: str) -> object:
+        assigned = {k: v for k, v in vars(self).items() if not k.startswith("__")}
         self.__spec__.loader.exec_module(self)
+        vars(self).update(assigned)
         self.__class__ = ModuleType
         return getattr(self, name)
 
     def __dir__(self) -> list[str]:
-        return self.__getattr__("__dir__")()
+        return _Waiting.__getattr__(self, "__dir__")()
+
+    def __reduce__(self) -> tuple:
+        return import_module, (self.__name__,)  # cloudpickle knows no class but one
 
 
 class _Loader(LazyLoader):
@@ -42,7 +47,7 @@ class _Loader(LazyLoader):
         module.__class__ = _Waiting
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     @classmethod
     def find_spec(cls, name: str, *arguments: object) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, *arguments) if name in _WRAPPERS else None
