@@ -38,7 +38,8 @@ class _Waiting(ModuleType):
         return _Waiting.__getattr__(self, "__dir__")()
 
     def __reduce__(self) -> tuple:
-        return import_module, (self.__name__,)  # cloudpickle knows no class but one
+        # Cloudpickle knows how to pickle a `ModuleType`, but no class derived from it.
+        return import_module, (self.__name__,)
 
 
 class _Loader(LazyLoader):
