@@ -8,11 +8,7 @@ import tensorflow as tf
 
 from tfp_glow import convolution
 from tfp_glow.layers import EdgeConv
-from tfp_glow.networks import (
-    GlowNetwork,
-    PreparedGlowNetwork,
-    standardizing_parameters,
-)
+from tfp_glow.networks import GlowNetwork, standardizing_parameters
 from tfp_glow.user_network import UserNetwork
 
 
@@ -67,26 +63,19 @@ def device(request, monkeypatch):
         yield
 
 
-def untrained(network):
-    """The network as samples evaluate it."""
-    prepared = PreparedGlowNetwork.prepare(network.tensors())
-    return PreparedGlowNetwork(prepared, is_trained=False)
-
-
-@pytest.mark.parametrize("function", [lambda network: network, untrained])
 @WIDTHS
 @pytest.mark.parametrize(
     ("shape", "channels"),
     [((1, 1), (2, 3)), ((2, 5), (2, 3)), ((4, 3), (2, 3)), ((4, 3), (6, 8))],
 )
 @pytest.mark.usefixtures("device")
-def test_glow_network_is_openai_s(shape, channels, width, function):
+def test_glow_network_is_openai_s(shape, channels, width):
     network = GlowNetwork(*channels, hidden_channels=width, dtype=tf.float64, seed=0)
     p = perturbed(network).parameters
     x = random_images(2, *shape, channels[0])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        expected, actual = openai_network(x, p), function(network)(x)
+        expected, actual = openai_network(x, p), network(x)
         expected_sum, actual_sum = (
             tf.reduce_sum(tf.sin(y)) for y in (expected, actual)
         )

@@ -93,12 +93,11 @@ def conv(
     bias: tf.Tensor,
     *,
     activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
-    is_trained: bool = True,
 ) -> tf.Tensor:
     """`activation(convolution(x) + bias)`, in the type of `x`.
 
     A kernel with one more input channel than `x` has is openai/glow's, with the edge
-    indicator last. Where it is not trained its gradient may take longer.
+    indicator last.
     """
     x = tf.convert_to_tensor(x)
     channels_in = x.shape[-1]
@@ -115,7 +114,7 @@ def conv(
     kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
     if kernel.shape[:2] == [1, 1]:
         return _product(x, kernel, bias, activation)
-    return activation(_conv_to_few_channels(x, kernel, is_trained) + bias)
+    return activation(_conv_to_few_channels(x, kernel) + bias)
 
 
 _ONEDNN_FLAGS = {
@@ -143,9 +142,7 @@ def has_onednn() -> bool:
     return not _ONEDNN_FLAGS.isdisjoint(words)
 
 
-def _conv_to_few_channels(
-    x: tf.Tensor, kernel: tf.Tensor, is_trained: bool
-) -> tf.Tensor:
+def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d`, as a product with its taps where that is faster.
 
     Convolutions have slow gradients where few channels come out: those of a product
@@ -161,7 +158,7 @@ def _conv_to_few_channels(
     elif x.dtype.size > 2 and not _has_gpu():
         most = 4 * channels_in if channels_in > _NARROW or not has_onednn() else 0
     if kernel.shape[:2] == [3, 3] and 9 * channels_out <= most:
-        return _sum_of_taps(x, kernel, is_trained)
+        return _sum_of_taps(x, kernel)
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
@@ -170,20 +167,18 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor, is_trained: bool) -> tf.Tensor:
+def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d`, 3 x 3, as products with its taps, shifted and summed."""
     channels_in, channels_out = kernel.shape[2:]
     num_products = 9 * channels_out
     # With this factor transposed the product for its gradient takes two thirds of the
     # time, with Eigen always, with oneDNN where few channels come out; where many do,
-    # it takes as long as ever. But the product itself takes a few percent longer.
-    order, shape = [0, 1, 3, 2], [num_products, channels_in]
-    if not is_trained:
-        order, shape = [2, 0, 1, 3], [channels_in, num_products]
-    flat = tf.reshape(tf.transpose(kernel, order), shape)
+    # it takes as long as ever.
+    flat = tf.transpose(kernel, [0, 1, 3, 2])
+    flat = tf.reshape(flat, [num_products, channels_in])
     unused = _num_unused(num_products) if _is_for_accelerator else 0
-    flat = _padded(flat, axis=0 if is_trained else 1, size=unused)
-    y = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=is_trained)
+    flat = _padded(flat, axis=0, size=unused)
+    y = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=True)
     y = tf.reshape(y, [-1, *_spatial_shape(x), num_products + unused])
     if is_for_xla():
         if unused:  # the gradient of a slice takes a while

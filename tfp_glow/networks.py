@@ -197,12 +197,10 @@ class PreparedGlowNetwork:
     Attributes:
         parameters: What `prepare` or `fold` returns, of one network.
         compute_dtype: Type that the convolutions compute in; the input's when `None`.
-        is_trained: Whether gradients with respect to the parameters are wanted.
     """
 
     parameters: dict[str, tf.Tensor]
     compute_dtype: tf.DType | None = None
-    is_trained: bool = True
 
     @staticmethod
     def prepare(parameters: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -264,5 +262,5 @@ class PreparedGlowNetwork:
         else:
             h = conv(h, p["kernel_1"], biases[0], activation=relu)
         h = conv(h, p["kernel_2"], biases[1], activation=relu)
-        h = conv(h, p["kernel_3"], biases[2], is_trained=self.is_trained)
+        h = conv(h, p["kernel_3"], biases[2])
         return tf.cast(h, x.dtype)

@@ -6,7 +6,6 @@ import tensorflow as tf
 from cases import CASES, make_perturbed
 
 import tfp_glow as tfg
-from tfp_glow import convolution
 from tfp_glow.bijectors import GlowLevel
 
 
@@ -90,24 +89,6 @@ def test_shuffle_and_reverse_train_nothing_of_the_permutation():
     for permutation in ("shuffle", "reverse"):
         names = [v.name for v in small(permutation=permutation).trainable_variables]
         assert not [name for name in names if "permutation" in name]
-
-
-@pytest.mark.parametrize(
-    ("is_merged", "direction", "is_fast_to_train"),
-    [(False, "inverse", True), (False, "forward", False), (True, "inverse", False)],
-)
-def test_products_are_fast_to_train_where_parameters_are_trained(
-    is_merged, direction, is_fast_to_train, monkeypatch
-):
-    """With a transposed kernel the gradient is faster and the product is slower."""
-    monkeypatch.setattr(convolution, "_has_gpu", lambda: False)
-    level = GlowLevel(3, num_steps=1, hidden_channels=264)
-    function = getattr(level.merged() if is_merged else level, direction)
-    channels = 3 if direction == "inverse" else 12
-    x = tf.TensorSpec([2, 4, 4, channels])
-    graph = tf.function(function).get_concrete_function(x).graph
-    products = [op for op in graph.get_operations() if op.type == "MatMul"]
-    assert any(op.get_attr("transpose_b") for op in products) == is_fast_to_train
 
 
 def test_network_fn_makes_a_network_for_each_step():

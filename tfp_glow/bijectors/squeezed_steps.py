@@ -125,17 +125,15 @@ class SqueezedSteps(OnePass):
         if not is_inverse:
             matrix, inverse_matrix = inverse_matrix, matrix
             log_det = -log_det
-        # Few want gradients of samples: those may take longer, so that samples do not.
-        is_trained = self.is_trained and is_inverse
         steps = StepSequence(
-            partial(self._factory.prepared_coupling, is_trained=is_trained),
+            self._factory.prepared_coupling,
             self._num_steps,
             is_inverse=is_inverse,
             is_looped=not self._unroll and not tf.executing_eagerly(),
-            is_trained=is_trained,
+            is_trained=self.is_trained,
         )
         networks = prepared.networks
-        if is_trained and self.memory == "stored":
+        if self.is_trained and is_inverse and self.memory == "stored":
             # Of all steps at once it takes fewer operations than in each, and copies of
             # kernels that the gradient keeps anyway: samples do without them.
             networks = self._factory.fold_networks(networks)

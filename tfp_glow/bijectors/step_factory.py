@@ -157,14 +157,12 @@ class StepFactory:
         return PreparedGlowNetwork.fold(prepared, dtype)
 
     def prepared_coupling(
-        self, network: dict[str, tf.Tensor], k: int | tf.Tensor, *, is_trained: bool
+        self, network: dict[str, tf.Tensor], k: int | tf.Tensor
     ) -> Coupling:
         """Step k's coupling, of its part of what the two above return."""
         if self.networks is not None:
             return self._coupling(self.networks[k])
-        return self._coupling(
-            PreparedGlowNetwork(network, self.network_dtype, is_trained)
-        )
+        return self._coupling(PreparedGlowNetwork(network, self.network_dtype))
 
     def _coupling(self, network: Callable[[tf.Tensor], tf.Tensor]) -> Coupling:
         make_coupling, _ = COUPLINGS[self.coupling]

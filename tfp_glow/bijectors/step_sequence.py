@@ -36,8 +36,7 @@ class StepSequence:
         is_inverse: The direction.
         is_looped: Whether the steps are one `tf.while_loop`, whose graph is that of one
             step, or follow one another.
-        is_trained: Whether gradients with respect to the tensors are wanted, of steps
-            from the first to the last: others may take longer.
+        is_trained: Whether gradients with respect to the tensors are wanted.
     """
 
     make_coupling: Callable[[Tensors, Number], Coupling]
@@ -61,13 +60,14 @@ class StepSequence:
         """
         # The gradient of a slice is as large as what it was cut from, that of a list's
         # element is an element. But lists are copies of all parameters, which is not
-        # worth it where gradients are not wanted.
-        if self.is_looped and self.is_trained:
+        # worth it for samples, of which few want gradients.
+        is_training = self.is_inverse and self.is_trained
+        if self.is_looped and is_training:
             lists, read = _arrays(stacked) if is_for_xla() else _lists(stacked)
         else:
             lists, read = (), self._slices(stacked)
         return self._run(
-            x, read, context, lists=lists, parallel_iterations=1 + self.is_trained
+            x, read, context, lists=lists, parallel_iterations=1 + is_training
         )
 
     def run_reversible(
