@@ -57,16 +57,25 @@ class Shown:
         return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
 
     def shows(self, name: str, expected: np.ndarray) -> None:
-        """Waits until a picture is the one that is expected."""
-        for _ in range(200):
+        """Waits until a picture is the one that is expected.
+
+        A minute, where it takes a tenth of a second: what answers runs in this process,
+        and the machine may have other tests to do.
+        """
+        for _ in range(1200):
             if np.array_equal(self.picture(name), expected):
                 return
             self.page.wait_for_timeout(50)
-        np.testing.assert_array_equal(self.picture(name), expected)
+        sliders = self.page.get_by_role("slider").filter(visible=True).all()
+        values = [slider.input_value() for slider in sliders]
+        message = f"sliders at {values}; the console said {self.complaints}"
+        np.testing.assert_array_equal(self.picture(name), expected, message)
 
     def tab(self, name: str) -> None:
         """Turns to a tab."""
-        self.page.get_by_role("tab", name=name).click()
+        tab = self.page.get_by_role("tab", name=name)
+        tab.click()
+        sync_api.expect(tab).to_have_attribute("aria-selected", "true")
 
     def slider(self, name: str):
         """The slider of a name, in the tab that is open."""
