@@ -23,7 +23,6 @@ import numpy as np  # noqa: E402
 from worker import cpu_seconds, versions  # noqa: E402
 
 import tfp_glow as tfg  # noqa: E402
-from tfp_glow.cli.allocator import keep_freed_memory  # noqa: E402
 
 
 class Clock(keras.callbacks.Callback):
@@ -67,7 +66,6 @@ def main(
         warm_up: Steps before them.
         model: More arguments of `GlowModel`.
     """
-    keep_freed_memory()  # as the command does for workers, here for one alone too
     rng = np.random.default_rng(0)
     num_images = batch_size * (warm_up + steps)
     images = rng.integers(0, 256, [num_images, *event_shape], np.uint8)

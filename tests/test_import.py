@@ -1,6 +1,7 @@
 """What importing the package does to the process besides."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -26,9 +27,13 @@ OPTIONAL = [
 ]
 
 
-def run(program):
+def run(program, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -95,6 +100,31 @@ def test_what_was_there_before_is_left_as_it_was(before, tmp_path):
     *same, num_frozen = run(program).split()
     assert same == ["True", "True"]
     assert (num_frozen == "0") == ("tensorflow" in before)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_counted"), [({}, True), ({"TF_CPU_ALLOCATOR_USE_BFC": "0"}, False)]
+)
+def test_tensorflow_keeps_what_it_frees_unless_told_otherwise(wanted, is_counted):
+    """Without oneDNN, where otherwise the C library does, and nothing is counted."""
+    program = """
+import os
+for name in ("TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"):
+    os.environ.pop(name, None)  # what this process, whose tests import the package, has
+os.environ |= WANTED
+import tfp_glow, psutil
+import tensorflow as tf
+tensor = tf.ones([1000, 1000])
+try:
+    tf.config.experimental.get_memory_info("CPU:0")
+    print(True)
+except ValueError:
+    print(False)
+allowed = int(os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"])
+print(0 <= psutil.virtual_memory().total / 2**20 - allowed < 1)
+"""
+    program = program.replace("WANTED", repr(wanted))
+    assert run(program, TF_ENABLE_ONEDNN_OPTS="0").split() == [f"{is_counted}", "True"]
 
 
 def test_keras_s_wrappers_wait_until_they_are_asked_for():

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfp_glow.cli.allocator import keep_freed_memory
-
 __all__ = [
     "barrier",
     "is_chief",
@@ -38,8 +36,6 @@ def make_strategy(name: str | None) -> tf.distribute.Strategy:
     Raises:
         ValueError: If `TF_CONFIG` is missing or cannot be read.
     """
-    if name is not None:
-        keep_freed_memory()
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
