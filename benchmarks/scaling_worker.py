@@ -8,6 +8,8 @@ import os
 import sys
 import time
 
+import tfp_glow as tfg  # isort: skip  (first: it chooses TensorFlow's allocator)
+
 import tensorflow as tf
 
 IS_CLUSTER = "TF_CONFIG" in os.environ
@@ -21,8 +23,6 @@ STRATEGY = (
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from worker import cpu_seconds, versions  # noqa: E402
-
-import tfp_glow as tfg  # noqa: E402
 
 
 class Clock(keras.callbacks.Callback):

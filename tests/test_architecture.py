@@ -17,6 +17,8 @@ ORDER = [
     "_batches",
     "_extras",
     "_pictures",
+    "_onednn",
+    "_allocator",
     "_tensorflow",
     "adamax",
     "_suggest",

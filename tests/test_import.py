@@ -2,12 +2,14 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from tfp_glow import _start, _tensorflow
+from tfp_glow import _allocator, _onednn, _start, _tensorflow
 
 OPTIONAL = [
     "av",
@@ -102,29 +104,55 @@ def test_what_was_there_before_is_left_as_it_was(before, tmp_path):
     assert (num_frozen == "0") == ("tensorflow" in before)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "is_counted"), [({}, True), ({"TF_CPU_ALLOCATOR_USE_BFC": "0"}, False)]
-)
-def test_tensorflow_keeps_what_it_frees_unless_told_otherwise(wanted, is_counted):
-    """Without oneDNN, where otherwise the C library does, and nothing is counted."""
-    program = """
+ALLOCATOR, LIMIT = "TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"
+
+
+@pytest.fixture
+def allocator(monkeypatch):
+    """What importing the package sets, with so many bytes of memory."""
+
+    def run(total, has_onednn=False, **environment):
+        for name in (ALLOCATOR, LIMIT):
+            monkeypatch.setenv(name, "")  # so that it is put back, even to nothing
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(_onednn, "has_onednn", lambda: has_onednn)
+        memory = SimpleNamespace(total=total)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+        runpy.run_path(_allocator.__file__)
+        return os.environ.get(ALLOCATOR), os.environ.get(LIMIT)
+
+    return run
+
+
+def test_allocator_is_chosen_without_onednn_and_allows_all_memory(allocator):
+    large = 100 * 2**30 + 1
+    assert allocator(large, has_onednn=True) == (None, None)
+    assert allocator(large) == ("true", f"{100 * 2**10 + 1}")
+    assert allocator(2**30) == ("true", f"{64 * 2**10}")  # TensorFlow's own limit
+    kept = {ALLOCATOR: "false", LIMIT: "7"}
+    assert allocator(large, **kept) == ("false", "7")
+
+
+@pytest.mark.parametrize(("value", "is_counted"), [("", True), ("false", False)])
+def test_tensorflow_has_an_allocator_that_counts(value, is_counted):
+    """Without oneDNN, where TensorFlow would have the C library's, and no figures."""
+    program = f"""
 import os
-for name in ("TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"):
-    os.environ.pop(name, None)  # what this process, whose tests import the package, has
-os.environ |= WANTED
-import tfp_glow, psutil
+for name in ({ALLOCATOR!r}, {LIMIT!r}):
+    os.environ.pop(name, None)  # what this process has, which imports the package too
+if {value!r}:
+    os.environ[{ALLOCATOR!r}] = {value!r}
+import tfp_glow
 import tensorflow as tf
 tensor = tf.ones([1000, 1000])
 try:
-    tf.config.experimental.get_memory_info("CPU:0")
-    print(True)
+    print(tf.config.experimental.get_memory_info("CPU:0")["current"] >= 4_000_000)
 except ValueError:
     print(False)
-allowed = int(os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"])
-print(0 <= psutil.virtual_memory().total / 2**20 - allowed < 1)
 """
-    program = program.replace("WANTED", repr(wanted))
-    assert run(program, TF_ENABLE_ONEDNN_OPTS="0").split() == [f"{is_counted}", "True"]
+    assert run(program, TF_ENABLE_ONEDNN_OPTS="0").split() == [f"{is_counted}"]
 
 
 def test_keras_s_wrappers_wait_until_they_are_asked_for():

@@ -4,7 +4,13 @@ from tfp_glow._start import waits_for_flow
 from tfp_glow.version import __version__
 
 if not waits_for_flow():
-    from tfp_glow import _tensorflow, data, latents, pretrained  # noqa: F401
+    from tfp_glow import (  # noqa: F401
+
+        _tensorflow,
+        data,
+        latents,
+        pretrained,
+    )
     from tfp_glow.adamax import Adamax
     from tfp_glow.bijectors import (
         ActNormBijector,

@@ -4,22 +4,14 @@ They make a million objects that live as long as the process. The garbage collec
 would look at all of them again and again, and whenever a graph is traced: it rests
 meanwhile, and they are frozen. And Keras imports scikit-learn and matplotlib, to wrap
 them for the few who want that: its wrappers run once one of them is asked for.
-
-Tensors are TensorFlow's to keep once they are freed, not the C library's, unless the
-environment says otherwise (`TF_CPU_ALLOCATOR_USE_BFC=false`) or TensorFlow has computed
-already: with oneDNN TensorFlow does so anyway, and without it the C library holds up to
-a seventh more, or gives most of a step's memory back and must clear it for the next.
 """
 
 import gc
-import os
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
-
-import psutil
 
 _WRAPPERS = {
     "keras.src.visualization.plot_image_gallery",  # imports matplotlib.pyplot
@@ -64,11 +56,6 @@ class _Finder:
             spec.loader = _Loader(spec.loader)
         return spec
 
-
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
-# No less than there is; by default TensorFlow would refuse to hold more than 64 GB.
-_MEGABYTES = psutil.virtual_memory().total >> 20
-os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", f"{_MEGABYTES}")
 
 if "tensorflow" not in sys.modules:
     was_enabled = gc.isenabled()

@@ -1,14 +1,13 @@
 """Convolutions that see the edge of the image, as openai/glow's do."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from tfp_glow._onednn import has_onednn
 
 __all__ = ["conv", "for_accelerator", "is_for_xla", "never_empty", "relu"]
 
@@ -115,31 +114,6 @@ def conv(
     if kernel.shape[:2] == [1, 1]:
         return _product(x, kernel, bias, activation)
     return activation(_conv_to_few_channels(x, kernel) + bias)
-
-
-_ONEDNN_FLAGS = {
-    "amx_bf16",
-    "amx_int8",
-    "amx_tile",
-    "avx512_bf16",
-    "avx512_vnni",
-    "avx_vnni",
-    "sve",
-}
-"""TensorFlow uses oneDNN by itself on processors that have one of these."""
-
-
-@cache
-def has_onednn() -> bool:
-    """Whether TensorFlow convolves with oneDNN on this CPU, as far as can be seen."""
-    option = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
-    if option in ("0", "1"):
-        return option == "1"
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:  # no Linux
-        return True
-    return not _ONEDNN_FLAGS.isdisjoint(words)
 
 
 def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

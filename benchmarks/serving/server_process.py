@@ -18,7 +18,8 @@ __all__ = ["ServerProcess", "free_port", "serve", "serve_bare"]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-ENVIRONMENT = os.environ | {
+# Not what `import tfp_glow` sets, which a server does not import.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")} | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
