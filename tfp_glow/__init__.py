@@ -5,7 +5,7 @@ from tfp_glow.version import __version__
 
 if not waits_for_flow():
     from tfp_glow import (  # noqa: F401
-
+        _allocator,
         _tensorflow,
         data,
         latents,
