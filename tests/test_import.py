@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -111,7 +112,7 @@ ALLOCATOR, LIMIT = "TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"
 def allocator(monkeypatch):
     """What importing the package sets, with so many bytes of memory."""
 
-    def run(total, has_onednn=False, **environment):
+    def chosen(total, has_onednn=False, **environment):
         for name in (ALLOCATOR, LIMIT):
             monkeypatch.setenv(name, "")  # so that it is put back, even to nothing
             monkeypatch.delenv(name)
@@ -123,7 +124,7 @@ def allocator(monkeypatch):
         runpy.run_path(_allocator.__file__)
         return os.environ.get(ALLOCATOR), os.environ.get(LIMIT)
 
-    return run
+    return chosen
 
 
 def test_allocator_is_chosen_without_onednn_and_allows_all_memory(allocator):
@@ -131,28 +132,56 @@ def test_allocator_is_chosen_without_onednn_and_allows_all_memory(allocator):
     assert allocator(large, has_onednn=True) == (None, None)
     assert allocator(large) == ("true", f"{100 * 2**10 + 1}")
     assert allocator(2**30) == ("true", f"{64 * 2**10}")  # TensorFlow's own limit
-    kept = {ALLOCATOR: "false", LIMIT: "7"}
-    assert allocator(large, **kept) == ("false", "7")
+    assert allocator(large, **{LIMIT: "7"}) == ("true", "7")
+    for choice in ("false", "true"):
+        assert allocator(large, **{ALLOCATOR: choice}) == (choice, None)
 
 
-@pytest.mark.parametrize(("value", "is_counted"), [("", True), ("false", False)])
-def test_tensorflow_has_an_allocator_that_counts(value, is_counted):
+@pytest.mark.parametrize(
+    ("option", "cpuinfo", "expected"),
+    [
+        (None, "flags : fpu avx2 avx512f", False),
+        (None, "flags : fpu avx2 avx512_vnni", True),
+        (None, None, True),  # no Linux
+        ("0", "flags : fpu avx2 avx512_vnni", False),
+        ("1", "flags : fpu avx2", True),
+        ("perhaps", "flags : fpu avx2", False),
+    ],
+)
+def test_processor_says_whether_tensorflow_has_onednn(
+    option, cpuinfo, expected, monkeypatch
+):
+    def read_text(path, encoding):
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return cpuinfo
+
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", option or "")
+    if option is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert _onednn.has_onednn.__wrapped__() == expected
+
+
+@pytest.mark.parametrize(("choice", "counted"), [("", "True"), ("false", "None")])
+def test_tensorflow_has_an_allocator_that_counts(choice, counted):
     """Without oneDNN, where TensorFlow would have the C library's, and no figures."""
     program = f"""
 import os
 for name in ({ALLOCATOR!r}, {LIMIT!r}):
     os.environ.pop(name, None)  # what this process has, which imports the package too
-if {value!r}:
-    os.environ[{ALLOCATOR!r}] = {value!r}
+if {choice!r}:
+    os.environ[{ALLOCATOR!r}] = {choice!r}
 import tfp_glow
 import tensorflow as tf
-tensor = tf.ones([1000, 1000])
+with tf.device("CPU:0"):
+    tensor = tf.ones([1000, 1000])
 try:
     print(tf.config.experimental.get_memory_info("CPU:0")["current"] >= 4_000_000)
 except ValueError:
-    print(False)
+    print(None)
 """
-    assert run(program, TF_ENABLE_ONEDNN_OPTS="0").split() == [f"{is_counted}"]
+    assert run(program, TF_ENABLE_ONEDNN_OPTS="0").split() == [counted]
 
 
 def test_keras_s_wrappers_wait_until_they_are_asked_for():

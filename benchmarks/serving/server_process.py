@@ -18,8 +18,9 @@ __all__ = ["ServerProcess", "free_port", "serve", "serve_bare"]
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-# Not what `import tfp_glow` sets, which a server does not import.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPU_")} | {
+# Without the allocator that the flow may have chosen here: a server imports no flow.
+CHOSEN = {"TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in CHOSEN} | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",

@@ -75,7 +75,7 @@ class Shown:
         """Turns to a tab."""
         tab = self.page.get_by_role("tab", name=name)
         tab.click()
-        sync_api.expect(tab).to_have_attribute("aria-selected", "true")
+        sync_api.expect(tab).to_have_attribute("aria-selected", "true", timeout=60_000)
 
     def slider(self, name: str):
         """The slider of a name, in the tab that is open."""
