@@ -3,7 +3,7 @@
 `memory="reversible"` keeps no activations, so what a deeper model adds should be no
 more than its parameters, their gradients and Adamax's two slots. Each peak is that of a
 process that has trained three steps, imports and initialisation included; of the
-reversible ones the median of three, which differ by a few MB.
+reversible ones the median of three, which differed by 6 to 50 MB.
 
     python benchmarks/memory_against_depth.py
 """
