@@ -116,8 +116,8 @@ def test_sizes_may_be_unknown(width):
     np.testing.assert_allclose(actual, network(x))
 
 
-def graph_of(network, *shape, **kwargs):
-    x = tf.TensorSpec(shape)
+def graph_of(network, *shape, dtype="float32", **kwargs):
+    x = tf.TensorSpec(shape, dtype)
     graph = tf.function(network, **kwargs).get_concrete_function(x).graph
     return [op.type for op in graph.get_operations()]
 
@@ -125,15 +125,19 @@ def graph_of(network, *shape, **kwargs):
 @pytest.mark.parametrize(
     ("processor", "channels", "width", "num_convolutions"),
     [
-        ("oneDNN", 2, 64, 2),
-        ("oneDNN", 2, 128, 1),
-        ("oneDNN", 2, 264, 0),
-        ("oneDNN", 9, 256, 2),  # the first layer of a wide network sees more
-        ("oneDNN", 9, 264, 0),
-        ("Eigen", 2, 64, 1),
-        ("Eigen", 2, 128, 0),
-        ("Eigen", 9, 264, 0),
-        ("GPU", 2, 264, 2),
+        ("oneDNN", (2, 3), 32, 2),
+        ("oneDNN", (2, 3), 64, 1),  # the last layer is a product first
+        ("oneDNN", (2, 3), 128, 0),
+        ("oneDNN", (9, 3), 256, 1),  # the first layer of a wide network sees more
+        ("oneDNN", (9, 3), 264, 0),
+        ("oneDNN", (12, 3), 264, 1),
+        ("oneDNN", (2, 12), 128, 1),
+        ("oneDNN", (2, 12), 264, 0),
+        ("oneDNN", (2, 13), 264, 1),
+        ("Eigen", (2, 3), 64, 1),
+        ("Eigen", (2, 3), 128, 0),
+        ("Eigen", (12, 13), 264, 0),
+        ("GPU", (2, 3), 264, 2),
     ],
 )
 def test_is_a_convolution_where_a_product_is_slower(
@@ -141,8 +145,22 @@ def test_is_a_convolution_where_a_product_is_slower(
 ):
     monkeypatch.setattr(convolution, "has_onednn", lambda: processor != "Eigen")
     monkeypatch.setattr(convolution, "_has_gpu", lambda: processor == "GPU")
-    network = GlowNetwork(channels, 3, hidden_channels=width)
-    found = graph_of(network, 1, 4, 4, channels)
+    network = GlowNetwork(*channels, hidden_channels=width)
+    found = graph_of(network, 1, 4, 4, channels[0])
+    assert found.count("Conv2D") == num_convolutions
+
+
+@pytest.mark.parametrize(
+    ("dtype", "jit_compile", "num_convolutions"),
+    [("float32", False, 2), ("float64", False, 0), ("float32", True, 0)],
+)
+def test_onednn_has_neither_float64_nor_what_xla_compiles(
+    dtype, jit_compile, num_convolutions, monkeypatch
+):
+    monkeypatch.setattr(convolution, "has_onednn", lambda: True)
+    monkeypatch.setattr(convolution, "_has_gpu", lambda: False)
+    network = GlowNetwork(12, 13, hidden_channels=264, dtype=tf.as_dtype(dtype))
+    found = graph_of(network, 1, 4, 4, 12, jit_compile=jit_compile, dtype=dtype)
     assert found.count("Conv2D") == num_convolutions
 
 

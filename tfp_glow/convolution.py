@@ -19,7 +19,10 @@ longer.
 """
 
 _NARROW = 256
-"""Channels of a network up to which oneDNN convolves fast, to few most of all."""
+"""Channels up to which a product of what the kernel sees is for fewer channels yet."""
+
+_FEW = 12
+"""Channels up to which a product beats oneDNN's convolution, which takes 16 at once."""
 
 _TAPS = [(row, column) for row in range(3) for column in range(3)]
 _CENTER = 4
@@ -121,19 +124,28 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Convolutions have slow gradients where few channels come out: those of a product
     take a third to three quarters of the time of Eigen's, which TensorFlow has without
-    oneDNN. Beside oneDNN's a product and its gradients take 0.89 to 0.97 of the time on
-    two threads, if the network is wide. In 16 bits the sum of nine products that have
-    been rounded is less exact; an accelerator's sum is not rounded again.
+    oneDNN. Beside oneDNN's a product and its gradients take 0.4 to 0.8 of the time
+    where at most 6 channels come out, 0.9 to 1 where 12 do, and from 28 on more. In 16
+    bits the sum of nine products that have been rounded is less exact; an accelerator's
+    sum is not rounded again.
     """
     channels_in, channels_out = kernel.shape[2:]
-    most = 0
     if _is_for_accelerator:
-        most = channels_in
-    elif x.dtype.size > 2 and not _has_gpu():
-        most = 4 * channels_in if channels_in > _NARROW or not has_onednn() else 0
-    if kernel.shape[:2] == [3, 3] and 9 * channels_out <= most:
+        most = channels_in / 9
+    elif x.dtype.size == 2 or _has_gpu():
+        most = 0
+    elif _is_onednn_s(x.dtype):
+        most = min(channels_in / 12, _FEW)
+    else:
+        most = 4 * channels_in / 9
+    if kernel.shape[:2] == [3, 3] and channels_out <= most:
         return _sum_of_taps(x, kernel)
     return tf.nn.conv2d(x, kernel, 1, "SAME")
+
+
+def _is_onednn_s(dtype: tf.DType) -> bool:
+    """Whether oneDNN would convolve: not in float64, and not what XLA compiles."""
+    return has_onednn() and dtype != tf.float64 and not is_for_xla()
 
 
 def _has_gpu() -> bool:
@@ -244,8 +256,10 @@ def _conv_of_few_channels(
     is_edge = np.arange(9 * channels) % channels == channels - 1
     of_edge = tf.matmul(tf.constant(is_edge[np.newaxis] * 1.0, x.dtype), flat)
     bias = tf.cast(bias, x.dtype) + tf.reshape(of_edge, [channels_out])
-    share = 1 / 2 if channels_out > _NARROW else 1 / 4
-    is_product = 9 * channels <= share * channels_out and not _has_gpu()
+    most = channels_out / (18 if channels_out > _NARROW else 36)
+    if x.dtype.size > 2 and _is_onednn_s(x.dtype):
+        most = min(most, _FEW)
+    is_product = channels <= most and not _has_gpu()
     if is_product and not is_for_xla():
         return _product_of_seen(x, flat, bias, activation)
     # `tf.vectorized_map` takes the value that `tf.pad` is given for 0.
@@ -269,8 +283,9 @@ def _product_of_seen(
 ) -> tf.Tensor:
     """`_conv_of_few_channels` as a product with what the kernel sees of each pixel.
 
-    Faster than a convolution, with oneDNN its gradient with respect to the input most
-    of all. The bias's gradient is a row of the kernel's, that of a channel that is 1.
+    Faster than a convolution where few channels go in, with oneDNN its gradient with
+    respect to the input most of all. The bias's gradient is a row of the kernel's, that
+    of a channel that is 1.
     """
     num_seen, channels_out = flat.shape
     channels = num_seen // 9  # the edge indicator is the last
