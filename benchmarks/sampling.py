@@ -35,6 +35,7 @@ LARGE_SHAPE = {
 }
 PAPER_SECONDS = 0.13
 FLOAT32, MIXED = "tfp_glow", "tfp_glow, bfloat16 networks"
+MERGED = "tfp_glow, merged"
 CONVOLUTIONS = "convolutions alone"
 TFB, LARGE = "tfb.Glow", "tfp_glow, 256 x 256 x 3, 6 x 32 additive, batch 1"
 
@@ -44,6 +45,7 @@ def make_contenders(shape: dict, large_shape: dict) -> dict[str, Contender]:
     ours = "tfp_glow_contender:sample"
     return {
         FLOAT32: Contender(ours, shape),
+        MERGED: Contender(ours, {**shape, "merged": True}),
         MIXED: Contender(ours, {**shape, "mixed": True}),
         TFB: Contender("tfb_contender:sample", shape),
         CONVOLUTIONS: Contender(
@@ -58,6 +60,7 @@ def aims(found: dict[str, Median]) -> str:
     return ratio_table(
         [
             ratio_row(found, FLOAT32, TFB, 0.85),
+            ratio_row(found, MERGED, FLOAT32),
             ratio_row(found, MIXED, TFB, 0.60),
             ratio_row(found, FLOAT32, TFB, 0.40, of_first_call=True),
             ratio_row(found, CONVOLUTIONS, FLOAT32),

@@ -35,10 +35,13 @@ def fit(*, batch_size: int, **shape: object) -> Subject:
     return make_subject(call, [v.value for v in model.trainable_variables])
 
 
-def sample(*, batch_size: int, **shape: object) -> Subject:
-    """Sampling from `tfg.Glow`."""
+def sample(*, batch_size: int, merged: bool = False, **shape: object) -> Subject:
+    """Sampling from `tfg.Glow`, or from what `Glow.merged` makes of it."""
     distribution = _glow(**shape)
-    return sampler(distribution, batch_size, distribution.trainable_variables)
+    variables = distribution.trainable_variables
+    if merged:
+        distribution = tfg.glow_distribution(distribution.bijector.merged())
+    return sampler(distribution, batch_size, variables)
 
 
 def _glow(

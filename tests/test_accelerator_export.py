@@ -33,7 +33,6 @@ REFUSED = "Assert|CheckNumerics|.*PyFunc.*|Print.*|Random(Uniform|StandardNormal
 @pytest.fixture(scope="module")
 def export():
     """The module benchmarks/gpu/export.py."""
-    pytest.importorskip("jax")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(FOLDER)
         yield importlib.import_module("export")
@@ -102,7 +101,14 @@ def test_convolutions_of_a_wide_network_are_aligned_products(
     assert {int(size) % 8 for size in in_network} == {0}
 
 
+def test_exporting_needs_no_jax(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    code = "import sys; sys.modules['jax'] = None; import export"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER)
+
+
 def test_jax_takes_the_same_steps_as_tensorflow(export, options, tmp_path):
+    pytest.importorskip("jax")
     program = export.make_program(options)
     export.write_bundle(program, tmp_path, vars(options))
     done = subprocess.run(

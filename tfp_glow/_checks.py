@@ -57,11 +57,15 @@ def check_finite(name: str, values: Any) -> None:
 
 def as_floating(name: str, dtype: tf.DType) -> tf.DType:
     """TensorFlow's type of a name or of NumPy's; raises unless it is a floating one."""
-    found = tf.as_dtype(dtype)
-    if not found.is_floating:
+    try:
+        found = tf.as_dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not found.is_floating:
+        names = ["float16", "bfloat16", "float32", "float64"]
         raise TypeError(
-            f"`{name}` must be a type of floating-point numbers. Received: "
-            f"{name}={dtype!r}."
+            f"`{name}` must be a type of floating-point numbers: one of {names}. "
+            f"Received: {name}={dtype!r}.{suggestion(str(dtype), names)}"
         )
     return found
 

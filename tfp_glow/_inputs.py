@@ -134,7 +134,7 @@ def check_labels(
                 f"`labels` must be in [0, {num_classes}). Received: labels from "
                 f"{known.min()} to {known.max()}."
             )
-    return labels
+    return tf.cast(labels, tf.int32)  # of one type, so that nothing is traced twice
 
 
 def check_condition(

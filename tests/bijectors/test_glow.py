@@ -211,6 +211,8 @@ def test_rejects_labels(num_classes, kwargs, message, direction):
         ({"event_shape": (4, 4, 0)}, ValueError, r"three positive numbers.*0\)"),
         ({"dtype": tf.int32}, TypeError, r"`dtype` must be .*floating.*tf\.int32"),
         ({"network_dtype": "int8"}, TypeError, r"`network_dtype` must be .*'int8'"),
+        ({"network_dtype": "bfloat17"}, TypeError, r"`network.*mean 'bfloat16'\?"),
+        ({"network_dtype": "mixed_bfloat16"}, TypeError, r"Did you mean 'bfloat16'\?"),
         ({"num_classes": 0}, ValueError, r"`num_classes` must be a positive integer"),
         ({"num_levels": 0}, ValueError, r"`num_levels` must be a positive integer"),
         ({"num_steps": 1.5}, ValueError, r"`num_steps` must be a positive integer"),

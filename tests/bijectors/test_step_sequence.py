@@ -208,6 +208,29 @@ def test_second_derivatives_are_refused_where_nothing_is_stored():
         second("reversible")
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_derivatives_in_forward_mode_are_refused_where_nothing_is_stored(
+    unroll, compiled
+):
+    x = CASES["level"].x(3)
+
+    def derivative(memory):
+        level = make_level(memory, unroll=unroll)
+
+        def evaluate(x):
+            with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+                z = level.inverse(x)
+            return accumulator.jvp(z)
+
+        return (tf.function(evaluate) if compiled else evaluate)(x)
+
+    if not compiled:
+        assert np.all(np.isfinite(derivative("stored")))
+    with pytest.raises(NotImplementedError, match='reverse mode.*`memory`="stored"'):
+        derivative("reversible")
+
+
 def test_nested_tapes_of_first_derivatives():
     level = make_level("reversible", unroll=False)
     x = CASES["level"].x(3)

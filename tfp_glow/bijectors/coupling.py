@@ -159,6 +159,9 @@ class Coupling(OnePass):
         Returns:
             The input, the gradient with respect to it, and those with respect to
             `sources`, `None` for one on which nothing depends.
+
+        Raises:
+            NotImplementedError: If a derivative in forward mode is wanted.
         """
         transform, undo = self._transform_inverse, self._transform_forward
         if not is_inverse:
@@ -176,6 +179,12 @@ class Coupling(OnePass):
             [z_b, log_det], [x_a, x_b, *sources], [dz_b, d_log_det]
         )
         through_network, dx_b, *of_sources = gradients
+        if dx_b is None:  # under an accumulator no tape records
+            raise NotImplementedError(
+                '`memory`="reversible" has derivatives in reverse mode only. Received: '
+                "a `tf.autodiff.ForwardAccumulator`. Make the bijector with "
+                '`memory`="stored".'
+            )
         if through_network is not None:
             dx_a += through_network
         x = tf.concat([x_a, x_b], axis=-1)
