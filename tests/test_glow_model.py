@@ -102,7 +102,9 @@ def test_more_noise_samples_average_probabilities(model):
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_a_map_is_traced_once_for_any_number_of_images(monkeypatch):
+@pytest.fixture
+def traced(monkeypatch):
+    """Names of the maps that were traced, each with the number of images."""
     traced = []
 
     def counted(name):
@@ -116,6 +118,22 @@ def test_a_map_is_traced_once_for_any_number_of_images(monkeypatch):
 
     for name in ("_inverse_and_log_det", "_forward_and_log_det"):
         monkeypatch.setattr(tfg.Glow, name, counted(name))
+    return traced
+
+
+def test_labels_of_any_type_of_integers_share_a_trace(traced):
+    model = tfg.GlowModel(
+        (8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4, num_classes=3
+    )
+    samples = [
+        model.sample(2, labels=np.array([0, 2], dtype), seed=1)
+        for dtype in ("int32", "int64", "uint8")
+    ]
+    assert traced == [("_forward_and_log_det", None)]
+    np.testing.assert_array_equal(samples[1:], samples[:1] * 2)
+
+
+def test_a_map_is_traced_once_for_any_number_of_images(traced):
     model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4)
     for num in (3, 5):
         z = model.encode(images(num))
