@@ -124,6 +124,73 @@ def test_a_users_keras_network_is_trained():
         assert np.any(old != new)
 
 
+def test_layers_that_keras_does_not_train_are_not_trained():
+    network = keras.Sequential(
+        [
+            keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(4, 3, padding="same"),
+        ]
+    )
+    bijector = tfg.GlowAffineCoupling(4, network=network)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [2, 2, 4])
+    model = tfg.FlowModel(tfd.TransformedDistribution(base, bijector))
+    x = np.random.default_rng(0).normal(size=[32, 2, 2, 4]).astype("float32")
+    other = next(v for v in model.variables if v.value is network.layers[1].bias.value)
+    for is_trained in (True, False, True):
+        network.layers[0].trainable = is_trained
+        other.trainable = not is_trained  # the model's own choice, of the same layer
+        model.compile()
+        before = [layer.kernel.numpy() for layer in network.layers]
+        model.fit(x, epochs=1, verbose=0)
+        is_same = [
+            np.array_equal(old, layer.kernel)
+            for old, layer in zip(before, network.layers, strict=True)
+        ]
+        assert is_same == [not is_trained, False]
+        assert other.trainable  # as its layer has it
+
+
+def test_a_chain_of_float64_is_initialised_and_trained():
+    chain = tfb.Chain(
+        [
+            tfg.ActNormBijector(4, dtype=tf.float64),
+            tfg.LUInvertibleConv(4, dtype=tf.float64, seed=0),
+        ]
+    )
+    assert chain.dtype is None
+    base = tfd.Sample(tfd.Normal(np.float64(0.0), np.float64(1.0)), [4])
+    model = tfg.FlowModel(tfd.TransformedDistribution(base, chain))
+    for x in (vectors().astype("float64"), vectors()):
+        losses = model.fit(x, epochs=2, verbose=0).history["loss"]
+    assert chain.bijectors[0].shift.dtype == tf.float64
+    assert np.all(np.isfinite(losses))
+    assert chain.bijectors[0].initialized.numpy()
+
+
+def test_a_batch_that_is_trained_on_alone_initialises_too():
+    x = vectors(64)
+    batches, whole = (tfg.FlowModel(act_norm_distribution()) for _ in range(2))
+    batches.train_on_batch(x)
+    whole.fit(x, batch_size=64, epochs=1, verbose=0)
+    for one, other in zip(batches.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3)
+    trained = batches.distribution.bijector.shift.numpy()
+    batches.optimizer.learning_rate = 0.0
+    batches.fit(x + 100.0, epochs=1, verbose=0)  # which would initialise it anew
+    np.testing.assert_array_equal(batches.distribution.bijector.shift, trained)
+
+
+@pytest.mark.parametrize("size", [5, "list"])
+def test_data_of_two_sizes_is_refused(size):
+    model = tfg.GlowModel(
+        (8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4, num_classes=2
+    )
+    x, y = np.zeros([16, 8, 8, 1], np.uint8), np.zeros(16, np.int32)
+    y = y.tolist() if size == "list" else y[:size]
+    with pytest.raises(ValueError, match=r"as many examples\. Received: shapes \[\(16"):
+        model.fit(x, y, verbose=0)
+
+
 def test_first_batch_initialises_once_and_never_a_trained_bijector():
     x = vectors()
     model = tfg.FlowModel(vector_distribution())

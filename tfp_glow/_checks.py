@@ -81,16 +81,21 @@ def check_even_channels(channels: int) -> None:
         )
 
 
-def check_event(x: tf.Tensor, event_shape: Sequence[int | None], name: str) -> None:
-    """Raises `ValueError` unless `x` ends in `event_shape`."""
+def check_event(
+    x: tf.Tensor, event_shape: Sequence[int | None], name: str
+) -> tf.Tensor:
+    """Returns `x`, known to end in `event_shape`, or raises `ValueError`."""
     if x.shape.rank is None:
-        return
+        return x
     ndims = len(event_shape)
     if x.shape.rank < ndims or not x.shape[-ndims:].is_compatible_with(event_shape):
         raise ValueError(
             f"The input of `{name}` must have shape {['...', *event_shape]}. "
             f"Received: shape={x.shape}."
         )
+    if x.shape[-ndims:].is_fully_defined() or None in event_shape:
+        return x
+    return tf.ensure_shape(x, x.shape[:-ndims].concatenate(event_shape))
 
 
 def check_event_shape(event_shape: Sequence[int], num_levels: int) -> tuple[int, ...]:

@@ -7,7 +7,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["first_batch"]
+__all__ = ["check_sample_weight", "first_batch", "reject_targets"]
+
+
+def reject_targets(y: Any) -> None:
+    """Raises where there are targets, which nothing would use."""
+    if y is not None:
+        raise ValueError(
+            "A `FlowModel` trains on x alone. Received: targets y as well. Pass x, or "
+            "map the data set to x."
+        )
+
+
+def check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:
+    """Raises where Keras would drop the weights without a word."""
+    if y is None and kwargs.get("sample_weight") is not None:
+        raise ValueError(
+            "Keras passes `sample_weight` on only where there are labels `y`. "
+            "Received: sample_weight without y. Repeat or leave out examples instead."
+        )
 
 
 def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
@@ -28,8 +46,16 @@ def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
         batch = next(iter(x), None)
         parts = tuple(batch) if isinstance(batch, list | tuple) else (batch,)
         return batch if batch is None else tf.nest.map_structure(_as_array, parts)
-    parts = tf.nest.flatten(x)
-    if x is None or not parts or len(parts[0]) == 0:
+    parts = tf.nest.flatten((x, y))[: None if y is not None else -1]
+    if x is None or not parts:
+        return None
+    sizes = [len(part) if np.ndim(part) else None for part in parts]
+    if None in sizes or len(set(sizes)) > 1:
+        raise ValueError(
+            "`x` and `y` must be arrays or tensors of as many examples. Received: "
+            f"shapes {[*dict.fromkeys(map(np.shape, parts))]}."
+        )
+    if not sizes[0]:
         return None
     indices = np.unique(np.linspace(0, len(parts[0]) - 1, batch_size).astype(int))
     return tf.nest.map_structure(

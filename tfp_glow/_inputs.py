@@ -46,7 +46,7 @@ def check_images(images: tf.Tensor, event_shape: tuple[int, int, int]) -> tf.Ten
             f"shape={images.shape}. Add a missing batch or channel axis, resize the "
             "images, or make the model with their shape as `event_shape`."
         )
-    return images
+    return tf.ensure_shape(images, [None, *event_shape])
 
 
 def check_image(
@@ -119,7 +119,8 @@ def check_labels(
     if labels is None:
         raise ValueError(
             f"This model needs labels, integers in [0, {num_classes}), one an image. "
-            "Received: none. Pass `labels`; to Keras's `fit` and `evaluate` as `y`."
+            "Received: none. Pass `labels`; to Keras's `fit` and `evaluate` as `y`, to "
+            "`predict` with the images, as a `tf.data.Dataset` of pairs."
         )
     labels = tf.convert_to_tensor(labels)
     if not labels.dtype.is_integer or not labels.shape.is_compatible_with([num_images]):

@@ -10,11 +10,16 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_number
-from tfp_glow._first_batch import first_batch
+from tfp_glow._first_batch import check_sample_weight, first_batch, reject_targets
 from tfp_glow._replicas import for_keras, make_equal, sum_over_replicas
 from tfp_glow.adamax import Adamax
-from tfp_glow.bijectors.initialize import initialize_bijector, is_initialized
+from tfp_glow.bijectors.initialize import (
+    dtype_of,
+    initialize_bijector,
+    is_initialized,
+)
 from tfp_glow.step_guard import StepGuard
+from tfp_glow.user_network import train_what_layers_train
 
 tfd = tfp.distributions
 
@@ -104,7 +109,7 @@ class FlowModel(keras.Model):
     ) -> tf.Tensor:
         """Mean negative log-likelihood in nats; there are no targets `y`."""
         del x, training
-        _reject_targets(y)
+        reject_targets(y)
         return self._mean_over_batch(-y_pred, sample_weight)
 
     def _mean_over_batch(
@@ -230,6 +235,7 @@ class FlowModel(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False
+        train_what_layers_train(self.variables, self._flows())
         self.clip_norm = clip_norm
         self._asked_jit_compile = jit_compile
         self._other_steps = None
@@ -274,7 +280,7 @@ class FlowModel(keras.Model):
         Raises:
             ValueError: If there is no data, no variable, or `sample_weight` alone.
         """
-        _check_sample_weight(y, kwargs)
+        check_sample_weight(y, kwargs)
         if not self.weights:
             what = f"Received: {self.distribution!r}, without a `tf.Variable`."
             mend = "Make its bijector or base of variables, as `tfp_glow.Glow` is."
@@ -288,15 +294,7 @@ class FlowModel(keras.Model):
             first = first_batch(x, y, batch_size or 32)
         if first is None:
             raise ValueError("`fit` needs data. Received: an empty data set.")
-        self._check_data(first)
-        if not all(map(is_initialized, self._flows())):
-            self._initialize_from(first)
-            # What workers see first may differ, as where a data set shuffles.
-            make_equal(self.distribute_strategy, self.trainable_variables)
-        if not self.optimizer.built:
-            # Keras would do so while it traces the first step, and trace it again.
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+        self._prepare_for(first)
         if isinstance(x, tf.data.Dataset) and not args:  # Keras warns of its default
             kwargs.setdefault("shuffle", False)
         self.first_batch = first
@@ -306,11 +304,32 @@ class FlowModel(keras.Model):
             self.first_batch = None
             self.guard_steps(None)
 
+    def train_on_batch(
+        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+    ) -> float | list[float] | dict[str, float]:
+        """One step: `keras.Model.train_on_batch`, after what `fit` does first."""
+        if not self.compiled:
+            self.compile()
+        self._prepare_for((x,) if y is None else (x, y))
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def _prepare_for(self, first: tuple) -> None:
+        """Checks what is trained on first, and initialises what that is for."""
+        self._check_data(first)
+        if not all(map(is_initialized, self._flows())):
+            self._initialize_from(first)
+            # What workers see first may differ, as where a data set shuffles.
+            make_equal(self.distribute_strategy, self.trainable_variables)
+        if not self.optimizer.built:
+            # Keras would do so while it traces the first step, and trace it again.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> float | list[float] | dict[str, float]:
         """Loss on held-out data: `keras.Model.evaluate`."""
-        _check_sample_weight(y, kwargs)
+        check_sample_weight(y, kwargs)
         if not self.compiled:
             self.compile()
         try:
@@ -330,7 +349,7 @@ class FlowModel(keras.Model):
     def _check_data(self, batch: tuple) -> None:
         """Raises before training where a batch cannot be trained on."""
         _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        _reject_targets(y)
+        reject_targets(y)
 
     def _initialize_from(self, batch: tuple) -> None:
         """Data-dependent initialisation of whatever has not had it."""
@@ -340,7 +359,7 @@ class FlowModel(keras.Model):
             flow = flow.distribution  # of a `tfd.Independent`, say
         bijector = getattr(flow, "bijector", None)
         if bijector is not None:
-            dtype = bijector.dtype or tf.as_dtype(self.variable_dtype)
+            dtype = dtype_of(bijector) or tf.as_dtype(self.variable_dtype)
             initialize_bijector(bijector, tf.cast(x, dtype), only_new=True)
         if not is_initialized(self.distribution):
             warnings.warn(
@@ -363,14 +382,6 @@ class FlowModel(keras.Model):
         )
 
 
-def _reject_targets(y: Any) -> None:
-    if y is not None:
-        raise ValueError(
-            "A `FlowModel` trains on x alone. Received: targets y as well. Pass x, or "
-            "map the data set to x."
-        )
-
-
 def _num_examples(y_pred: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor:
     first = tf.nest.flatten(y_pred)[0]
     return tf.cast(tf.size(first), first.dtype)
@@ -380,12 +391,3 @@ def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:
     """Norm of all gradients together."""
     halves = [tf.nn.l2_loss(tf.cast(g, dtype)) for g in gradients if g is not None]
     return tf.sqrt(2 * tf.add_n([tf.zeros([], dtype), *halves]))
-
-
-def _check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:
-    """Raises where Keras would drop the weights without a word."""
-    if y is None and kwargs.get("sample_weight") is not None:
-        raise ValueError(
-            "Keras passes `sample_weight` on only where there are labels `y`. "
-            "Received: sample_weight without y. Repeat or leave out examples instead."
-        )

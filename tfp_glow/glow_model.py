@@ -378,9 +378,10 @@ def _policy(dtype: Any) -> keras.DTypePolicy:
     name = np.dtype(policy).name if isinstance(policy, type) else policy
     name = getattr(name, "name", name)
     if name not in _PRECISIONS:
+        likely = "mixed_bfloat16" if str(name).endswith("float16") else str(name)
         raise ValueError(
             f"`dtype` must be one of {list(_PRECISIONS)}. Received: dtype={name!r}."
-            f"{suggestion(str(name), _PRECISIONS)} Parameters and log-determinants "
+            f"{suggestion(likely, _PRECISIONS)} Parameters and log-determinants "
             "need float32, and float16 would need a scaled loss."
         )
     return keras.dtype_policies.get(name)

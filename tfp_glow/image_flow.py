@@ -296,7 +296,7 @@ class ImageFlow:
         latents = tf.random.stateless_normal(
             [num_samples, prod(self.event_shape)], as_seed(seed), dtype=self.glow.dtype
         )
-        if labels is not None and tf.rank(labels) == 0:
+        if labels is not None and tf.convert_to_tensor(labels).shape.rank == 0:
             labels = tf.fill([num_samples], labels)
         latents *= temperature[..., tf.newaxis]
         return self._images(latents, labels, context)

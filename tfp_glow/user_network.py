@@ -1,9 +1,10 @@
 """Anybody's callable as a coupling network: built once, its variables found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from inspect import signature
 from types import MethodType
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from tfp_glow.context import ContextShape, num_channels, with_context
 from tfp_glow.layers import EdgeConv
 from tfp_glow.networks import GlowNetwork, PreparedGlowNetwork
 
-__all__ = ["UserNetwork", "as_network"]
+__all__ = ["UserNetwork", "as_network", "train_what_layers_train"]
 
 # Whatever begins so is random without a fixed seed, or changes a variable. Keras's own
 # random layers draw with a seed that they keep in a variable and change.
@@ -37,8 +38,9 @@ class UserNetwork(tf.Module):
     layers, `tf.Module`s, and objects or bound methods that hold them are searched for
     variables. A flow needs the same function at every call, so it is called as for
     inference: dropout does nothing and batch normalisation keeps its statistics. A
-    context comes as further channels of its input.
-    Losses that layers add are not part of the likelihood and not used.
+    context comes as further channels of its input. Losses that layers add, constraints
+    and regularizers are no part of the likelihood and not used. Of a layer that is not
+    `trainable` a `FlowModel` trains nothing, from its next `compile` on.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class UserNetwork(tf.Module):
                 f"an input of shape {x.shape.as_list()}. Received: an output of shape "
                 f"{y.shape.as_list()}. Change the channels of its last layer."
             )
-        self.found_variables = _find_variables(network)
+        self.found_variables, _ = _find_variables(network)
         # A tape sees a mirrored variable's copies on each device.
         known = {
             id(copy)
@@ -107,6 +109,10 @@ class UserNetwork(tf.Module):
                 f"uses {lost}. Pass the Keras layer or `tf.Module` that owns them, "
                 "not a function that closes over it."
             )
+
+    def keras_variables(self) -> list[Any]:
+        """The `keras.Variable`s of its layers, which say what is trained."""
+        return _find_variables(self.network)[1]
 
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network."""
@@ -180,6 +186,28 @@ def as_network(
     )
 
 
+def train_what_layers_train(
+    variables: Iterable[Any], modules: Iterable[tf.Module]
+) -> None:
+    """Makes a model's variables as trainable as Keras layers have them now.
+
+    Args:
+        variables: The model's, of Keras; they wrap the same `tf.Variable`s as those of
+            the layers.
+        modules: What may hold layers, in coupling networks.
+    """
+    of_layers = {
+        id(variable.value): variable
+        for module in modules
+        for submodule in module.submodules
+        if isinstance(submodule, UserNetwork)
+        for variable in submodule.keras_variables()
+    }
+    for variable in variables:
+        if id(variable.value) in of_layers:
+            variable.trainable = of_layers[id(variable.value)].trainable
+
+
 def _spatial_shape(network: Callable[[tf.Tensor], tf.Tensor]) -> tuple[int, int]:
     """Height and width of the input that a Keras model is for; 8 where it is free."""
     shape = getattr(network, "input_shape", None)
@@ -188,8 +216,14 @@ def _spatial_shape(network: Callable[[tf.Tensor], tf.Tensor]) -> tuple[int, int]
     return shape[1] or 8, shape[2] or 8
 
 
-def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variable]:
-    """All variables of a Keras layer, a `tf.Module`, or what holds such things."""
+def _find_variables(
+    network: Callable[[tf.Tensor], tf.Tensor],
+) -> tuple[list[tf.Variable], list[Any]]:
+    """All variables of a Keras layer, a `tf.Module`, or what holds such things.
+
+    And those of Keras that wrap some of them.
+    """
+    wrappers = []
     found: dict[int, tf.Variable] = {}
     seen: dict[int, object] = {}  # holds the objects too, or an id could come again
     waiting: list[object] = [network]
@@ -206,6 +240,7 @@ def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variab
             found[id(value)] = value
         elif isinstance(getattr(value, "value", None), tf.Variable):
             waiting.append(value.value)  # a Keras variable wraps a `tf.Variable`
+            wrappers.append(value)
         elif not isinstance(value, tf.Module) and hasattr(value, "variables"):
             waiting.append(list(value.variables))  # a Keras layer knows all of its own
         elif isinstance(value, MethodType):
@@ -214,4 +249,4 @@ def _find_variables(network: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Variab
             waiting.extend([value.func, value.args, value.keywords])
         elif type(value).__module__ != "builtins":  # functions hide their closures
             waiting.extend(getattr(value, "__dict__", {}).values())
-    return list(found.values())
+    return list(found.values()), wrappers

@@ -300,7 +300,7 @@ class Glow(OnePass):
         """The same map, of what the variables are now, to be used without training.
 
         Its levels keep what depends on their parameters alone, such as the inverses of
-        matrices, so that no call computes it. Priors are as they were.
+        matrices, so that no call computes it. Priors stay this one's: train it no more.
 
         Example:
             >>> glow = Glow([4, 4, 1], num_levels=1, num_steps=2, hidden_channels=4)

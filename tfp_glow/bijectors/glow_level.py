@@ -145,6 +145,12 @@ class GlowLevel(SqueezedSteps):
             channels_out = channels_in * COUPLINGS[coupling][1]
             if unroll is None:
                 unroll = num_steps <= _MAX_UNROLLED_STEPS
+            if not (network_fn is None or callable(network_fn)):
+                raise TypeError(
+                    "`network_fn` must be callable: it is given the channels in and "
+                    "out, and makes a step's network. Received: "
+                    f"network_fn={network_fn!r}."
+                )
             if network_fn is not None and networks is None:
                 networks = [
                     as_network(

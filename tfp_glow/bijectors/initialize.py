@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-__all__ = ["initialize", "initialize_bijector", "is_initialized", "is_set"]
+__all__ = ["dtype_of", "initialize", "initialize_bijector", "is_initialized", "is_set"]
 
 
 def initialize(
@@ -55,9 +55,7 @@ def initialize(
         raise ValueError(
             f"`x` must hold at least one example. Received: shape={x.shape}."
         )
-    # A chain has no type of its own where a part has none, such as `tfb.Reshape`.
-    own_types = [variable.dtype for variable in bijector.trainable_variables]
-    x = tf.cast(x, bijector.dtype or [*own_types, x.dtype][0])
+    x = tf.cast(x, dtype_of(bijector) or x.dtype)
     # What TFP has cached for this very tensor is about to be wrong.
     initialize_bijector(bijector, tf.identity(x), only_new=False, **kwargs)
     for module in (bijector, *bijector.submodules):
@@ -70,6 +68,16 @@ def initialize(
             "other compositions, and the bijectors of tfp_glow.",
             stacklevel=2,
         )
+
+
+def dtype_of(bijector: tfb.Bijector) -> tf.DType | None:
+    """Type of a bijector's input; None where it takes any.
+
+    A chain has no type of its own where a part has none, such as `tfb.Reshape`: that of
+    its variables counts then.
+    """
+    own_types = [variable.dtype for variable in bijector.trainable_variables]
+    return bijector.dtype or next(iter(own_types), None)
 
 
 def is_initialized(bijector_or_distribution: tfb.Bijector | tfd.Distribution) -> bool:

@@ -179,7 +179,7 @@ class MultiScaleChain(OnePass):
     def _inverse_and_log_det(
         self, x: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, self._event_shape, self.name)
+        x = check_event(x, self._event_shape, self.name)
         # Subtractions. Of additions TensorFlow would make one `AddN`, and of a graph
         # with an `AddN` of three it simulates the memory, for a tenth of a second.
         minus_log_det = tf.zeros([], x.dtype)
