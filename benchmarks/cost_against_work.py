@@ -72,7 +72,7 @@ def cost_table(found: dict[tuple, Median], quantities: dict) -> str:
                 row += [point["peak_megabytes"], ""]
                 if previous is not None:
                     small = found[quantity, memory, previous]
-                    row[-1] = f"{exponent(small, point, value / previous):.2f}"
+                    row[-1] = f"{exponent(small, point, value / previous):.3f}"
             rows.append(row)
     columns = ["CPU s a step", "wall s a step", "peak MB", "exponent"]
     named = [f"{memory}, {column}" for memory in MEMORIES for column in columns]
@@ -91,7 +91,7 @@ def aims(found: dict[tuple, Median], quantities: dict) -> str:
             )
             verdict = "yes" if largest <= 1 else "no"
             what = f"largest exponent of {quantity}, {memory}"
-            rows.append([what, f"{largest:.2f}", "at most 1", verdict])
+            rows.append([what, f"{largest:.3f}", "at most 1", verdict])
     return bar_table(rows)
 
 

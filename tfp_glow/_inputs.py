@@ -46,6 +46,8 @@ def check_images(images: tf.Tensor, event_shape: tuple[int, int, int]) -> tf.Ten
             f"shape={images.shape}. Add a missing batch or channel axis, resize the "
             "images, or make the model with their shape as `event_shape`."
         )
+    if images.shape[1:].is_fully_defined():
+        return images
     return tf.ensure_shape(images, [None, *event_shape])
 
 

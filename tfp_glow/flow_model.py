@@ -307,10 +307,11 @@ class FlowModel(keras.Model):
     def train_on_batch(
         self, x: Any, y: Any = None, *args: Any, **kwargs: Any
     ) -> float | list[float] | dict[str, float]:
-        """One step: `keras.Model.train_on_batch`, after what `fit` does first."""
+        """One step: `keras.Model.train_on_batch`, the first after what `fit` does."""
         if not self.compiled:
             self.compile()
-        self._prepare_for((x,) if y is None else (x, y))
+        if not self.optimizer.built:
+            self._prepare_for((x,) if y is None else (x, y))
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def _prepare_for(self, first: tuple) -> None:
