@@ -50,7 +50,7 @@ test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Without what developers need besides, some of which TensorFlow imports if it is there.
-benchmarks: .venv-benchmarks/installed ## Measure speed anew, in 9 to 22 minutes
+benchmarks: .venv-benchmarks/installed ## Measure speed anew, in 9 to 15 minutes
 	$(call measure,$(BENCHMARKS))
 
 long-benchmarks: .venv-benchmarks/installed ## Measure how memory and time grow

@@ -124,8 +124,8 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Convolutions have slow gradients where few channels come out: those of a product
     take a third to three quarters of the time of Eigen's, which TensorFlow has without
-    oneDNN. Beside oneDNN's a product and its gradients take 0.4 to 0.8 of the time
-    where at most 6 channels come out, 0.9 to 1 where 12 do, and from 28 on more. In 16
+    oneDNN. Beside oneDNN's a product and its gradients take 0.3 to 0.7 of the time
+    where at most 6 channels come out, 0.8 to 1 where 12 do, and from 28 on more. In 16
     bits the sum of nine products that have been rounded is less exact; an accelerator's
     sum is not rounded again.
     """
