@@ -101,8 +101,7 @@ def test_convolutions_of_a_wide_network_are_aligned_products(
     assert {int(size) % 8 for size in in_network} == {0}
 
 
-def test_exporting_needs_no_jax(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
+def test_exporting_needs_no_jax():
     code = "import sys; sys.modules['jax'] = None; import export"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER)
 

@@ -160,6 +160,52 @@ def test_samples_with_labels_in_a_function_are_those_outside(labels):
     np.testing.assert_array_equal(given(tf.constant(labels)), expected)
 
 
+def test_a_loaded_model_is_initialised_by_the_first_batch_it_is_trained_on(tmp_path):
+    model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4)
+    model.compile()
+    model.save(tmp_path / "new.keras")
+    loaded = keras.models.load_model(tmp_path / "new.keras")
+    assert loaded.optimizer.built
+    for trained_on in (model, loaded):
+        trained_on.train_on_batch(images(32))
+        assert tfg.bijectors.is_initialized(trained_on.distribution)
+    learned = loaded.get_weights()
+    loaded.optimizer.learning_rate = 0.0
+    loaded.fit(255 - images(32), epochs=1, verbose=0)
+    for before, after in zip(learned, loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def two_layers(channels_in: int, channels_out: int) -> keras.Sequential:
+    return keras.Sequential(
+        [
+            keras.Input([None, None, channels_in]),
+            keras.layers.Conv2D(4, 3, padding="same"),
+            keras.layers.Conv2D(channels_out, 3, padding="same"),
+        ]
+    )
+
+
+def test_what_is_frozen_is_so_in_a_loaded_model(tmp_path):
+    model = tfg.GlowModel((8, 8, 1), num_levels=1, num_steps=2, network_fn=two_layers)
+    model.glow.levels[0].networks[1].network.layers[0].trainable = False
+    of_norm = next(v for v in model.variables if "act_norm" in v.path)
+    of_norm.trainable = False
+    model.compile(keras.optimizers.Adamax(1e-2))
+    model.fit(images(32), epochs=1, verbose=0)
+    model.save(tmp_path / "frozen.keras")
+    loaded = keras.models.load_model(tmp_path / "frozen.keras")
+    assert loaded.optimizer.iterations == model.optimizer.iterations == 1
+    is_trained = [variable.trainable for variable in model.variables]
+    before = loaded.get_weights()
+    loaded.fit(images(32), epochs=1, verbose=0)
+    assert [variable.trainable for variable in loaded.variables] == is_trained
+    assert is_trained.count(False) > 3
+    for old, variable in zip(before, loaded.weights, strict=True):
+        assert np.array_equal(old, variable) != variable.trainable
+
+
 def test_labels_of_any_type_of_integers_share_a_trace(traced):
     model = tfg.GlowModel(
         (8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4, num_classes=3

@@ -152,7 +152,12 @@ def test_is_a_convolution_where_a_product_is_slower(
 
 @pytest.mark.parametrize(
     ("dtype", "jit_compile", "num_convolutions"),
-    [("float32", False, 2), ("float64", False, 0), ("float32", True, 0)],
+    [
+        ("float32", False, 2),
+        ("float64", False, 0),
+        ("float32", True, 0),
+        ("bfloat16", False, 1),  # its first layer is fast as a product
+    ],
 )
 def test_onednn_has_neither_float64_nor_what_xla_compiles(
     dtype, jit_compile, num_convolutions, monkeypatch

@@ -49,15 +49,16 @@ def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
     parts = tf.nest.flatten((x, y))[: None if y is not None else -1]
     if x is None or not parts:
         return None
-    sizes = [len(part) if np.ndim(part) else None for part in parts]
-    if None in sizes or len(set(sizes)) > 1:
+    sizes = {tuple(np.shape(part)[:1]) for part in parts}
+    if () in sizes or len(sizes) > 1:
         raise ValueError(
             "`x` and `y` must be arrays or tensors of as many examples. Received: "
             f"shapes {[*dict.fromkeys(map(np.shape, parts))]}."
         )
-    if not sizes[0]:
+    ((size,),) = sizes
+    if not size:
         return None
-    indices = np.unique(np.linspace(0, len(parts[0]) - 1, batch_size).astype(int))
+    indices = np.unique(np.linspace(0, size - 1, batch_size).astype(int))
     return tf.nest.map_structure(
         lambda part: (
             tf.gather(part, indices)

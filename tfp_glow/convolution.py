@@ -22,7 +22,10 @@ _NARROW = 256
 """Channels up to which a product of what the kernel sees is for fewer channels yet."""
 
 _FEW = 12
-"""Channels up to which a product beats oneDNN's convolution, which takes 16 at once."""
+"""Channels up to which a product and its gradients beat oneDNN's convolution.
+
+That takes 16 channels at once.
+"""
 
 _TAPS = [(row, column) for row in range(3) for column in range(3)]
 _CENTER = 4
@@ -125,7 +128,8 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Convolutions have slow gradients where few channels come out: those of a product
     take a third to three quarters of the time of Eigen's, which TensorFlow has without
     oneDNN. Beside oneDNN's a product and its gradients take 0.3 to 0.7 of the time
-    where at most 6 channels come out, 0.8 to 1 where 12 do, and from 28 on more. In 16
+    where at most 6 channels come out, 0.8 to 1 where 12 do, and from 28 on more, at
+    widths from 256 on; of narrower networks fewer than a twelfth may come out. In 16
     bits the sum of nine products that have been rounded is less exact; an accelerator's
     sum is not rounded again.
     """

@@ -19,7 +19,7 @@ from tfp_glow.bijectors.initialize import (
     is_initialized,
 )
 from tfp_glow.step_guard import StepGuard
-from tfp_glow.user_network import train_what_layers_train
+from tfp_glow.user_network import follow_layers, freeze
 
 tfd = tfp.distributions
 
@@ -72,6 +72,7 @@ class FlowModel(keras.Model):
         self.step_guard: StepGuard | None = None
         self._asked_jit_compile: bool | str = "auto"
         self.first_batch: tuple | None = None  # of `fit`, while it runs
+        self._is_prepared = False  # for `train_on_batch`
         self._other_steps: tuple | None = None  # with or without a guard
         self._gradient_norm = keras.metrics.Mean(name="gradient_norm")
         self.built = True
@@ -235,10 +236,11 @@ class FlowModel(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         if jit_compile == "auto" and not tf.config.list_physical_devices("GPU"):
             self.jit_compile = False
-        train_what_layers_train(self.variables, self._flows())
+        follow_layers(self.variables, self._flows())
         self.clip_norm = clip_norm
         self._asked_jit_compile = jit_compile
         self._other_steps = None
+        self._is_prepared = False
         # Keras's optimizer would sum the gradients of all replicas once more; it has no
         # public way to be told not to.
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
@@ -249,10 +251,13 @@ class FlowModel(keras.Model):
         config = super().get_compile_config()
         # Keras's has what "auto" has become here: another machine is to choose anew.
         ours = {"clip_norm": self.clip_norm, "jit_compile": self._asked_jit_compile}
-        return config and {**config, **ours}
+        frozen = [i for i, v in enumerate(self.variables) if not v.trainable]
+        return config and {**config, **ours, "frozen": frozen}  # no slots of these
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores what `compile` was given, and the optimizer's variables."""
+        config = dict(config)
+        freeze([self.variables[i] for i in config.pop("frozen", ())], self._flows())
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
@@ -310,7 +315,7 @@ class FlowModel(keras.Model):
         """One step: `keras.Model.train_on_batch`, the first after what `fit` does."""
         if not self.compiled:
             self.compile()
-        if not self.optimizer.built:
+        if not self._is_prepared:
             self._prepare_for((x,) if y is None else (x, y))
         return super().train_on_batch(x, y, *args, **kwargs)
 
@@ -325,6 +330,7 @@ class FlowModel(keras.Model):
             # Keras would do so while it traces the first step, and trace it again.
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        self._is_prepared = True
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
@@ -367,7 +373,7 @@ class FlowModel(keras.Model):
                 f"{self.distribution.name} holds act-norms that `fit` cannot "
                 "initialise, within parts of TFP's that it cannot walk through. Use "
                 "`tfp_glow.initialize` on the bijector that holds them.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def get_config(self) -> dict[str, Any]:

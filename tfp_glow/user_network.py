@@ -13,7 +13,7 @@ from tfp_glow.context import ContextShape, num_channels, with_context
 from tfp_glow.layers import EdgeConv
 from tfp_glow.networks import GlowNetwork, PreparedGlowNetwork
 
-__all__ = ["UserNetwork", "as_network", "train_what_layers_train"]
+__all__ = ["UserNetwork", "as_network", "follow_layers", "freeze"]
 
 # Whatever begins so is random without a fixed seed, or changes a variable. Keras's own
 # random layers draw with a seed that they keep in a variable and change.
@@ -186,9 +186,7 @@ def as_network(
     )
 
 
-def train_what_layers_train(
-    variables: Iterable[Any], modules: Iterable[tf.Module]
-) -> None:
+def follow_layers(variables: Iterable[Any], modules: Iterable[tf.Module]) -> None:
     """Makes a model's variables as trainable as Keras layers have them now.
 
     Args:
@@ -196,16 +194,33 @@ def train_what_layers_train(
             the layers.
         modules: What may hold layers, in coupling networks.
     """
-    of_layers = {
+    of_layers = _variables_of_layers(modules)
+    for variable in variables:
+        if id(variable.value) in of_layers:
+            variable.trainable = of_layers[id(variable.value)].trainable
+
+
+def freeze(variables: Iterable[Any], modules: Iterable[tf.Module]) -> None:
+    """Makes a model's variables untrainable, those of layers in the layers.
+
+    Args:
+        variables: As of `follow_layers`.
+        modules: What may hold layers, in coupling networks.
+    """
+    of_layers = _variables_of_layers(modules)
+    for variable in variables:
+        of_layers.get(id(variable.value), variable).trainable = False
+
+
+def _variables_of_layers(modules: Iterable[tf.Module]) -> dict[int, Any]:
+    """Keras's variables of all coupling networks, by the id of their `tf.Variable`."""
+    return {
         id(variable.value): variable
         for module in modules
         for submodule in module.submodules
         if isinstance(submodule, UserNetwork)
         for variable in submodule.keras_variables()
     }
-    for variable in variables:
-        if id(variable.value) in of_layers:
-            variable.trainable = of_layers[id(variable.value)].trainable
 
 
 def _spatial_shape(network: Callable[[tf.Tensor], tf.Tensor]) -> tuple[int, int]:

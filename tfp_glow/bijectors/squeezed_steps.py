@@ -20,12 +20,12 @@ __all__ = ["STATE", "PreparedSteps", "SqueezedSteps"]
 STATE = tf.float64
 """What an image is between the steps of a level, whatever the networks compute in.
 
-An image is small beside the hidden layers of the networks, and so this costs 1% of a
-training step on a CPU. It makes what is rebuilt from an output what it was, to
-the last bit that a network sees. Rounded to float32 it would now and then fall on the
-other side of a ReLU's edge, and rebuilt gradients would differ by percents from stored
-ones. So they still might in deep levels under XLA, should it round a network in two
-ways.
+An image is small beside the hidden layers of the networks, and so this costs about 1%
+of a float32 training step on a CPU. It makes what is rebuilt from an output what it
+was, to the last bit that a network sees. Rounded to float32 it would now and then fall
+on the other side of a ReLU's edge, and rebuilt gradients would differ by percents from
+stored ones. So they still might in deep levels under XLA, should it round a network in
+two ways.
 """
 
 
