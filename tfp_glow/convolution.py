@@ -148,7 +148,7 @@ def _conv_to_few_channels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _is_onednn_s(dtype: tf.DType) -> bool:
-    """Whether oneDNN would convolve: not in float64, and not what XLA compiles."""
+    """Whether oneDNN does the work: not in float64, and not what XLA compiles."""
     return has_onednn() and dtype != tf.float64 and not is_for_xla()
 
 
@@ -166,7 +166,7 @@ def _sum_of_taps(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     # it takes as long as ever.
     flat = tf.transpose(kernel, [0, 1, 3, 2])
     flat = tf.reshape(flat, [num_products, channels_in])
-    unused = _num_unused(num_products) if _is_for_accelerator else 0
+    unused = _num_unused(num_products, x.dtype) if _is_for_accelerator else 0
     flat = _padded(flat, axis=0, size=unused)
     y = tf.matmul(tf.reshape(x, [-1, channels_in]), flat, transpose_b=True)
     y = tf.reshape(y, [-1, *_spatial_shape(x), num_products + unused])
@@ -272,7 +272,7 @@ def _conv_of_few_channels(
     if _is_for_accelerator or is_product:
         for axis in (2, 1):  # the columns of a row of taps, and then the rows
             x = tf.concat([_shifted(x, axis, tap) for tap in range(3)], axis=-1)
-        unused = _num_unused(9 * channels)
+        unused = _num_unused(9 * channels, x.dtype)
         x = _padded(x, axis=3, size=unused)
         flat = _padded(flat, axis=0, size=unused)
         return _product(x, flat, bias, activation)
@@ -293,7 +293,7 @@ def _product_of_seen(
     """
     num_seen, channels_out = flat.shape
     channels = num_seen // 9  # the edge indicator is the last
-    unused = _num_unused(num_seen + 1)
+    unused = _num_unused(num_seen + 1, x.dtype)
     each = np.zeros([channels, num_seen + 1 + unused])
     each[:, :num_seen] = np.tile(np.eye(channels), [1, 9])
     added = -each[-1]
@@ -322,9 +322,9 @@ def _product(
     return tf.reshape(activation(flat), [-1, *_spatial_shape(x), channels_out])
 
 
-def _num_unused(size: int) -> int:
+def _num_unused(size: int, dtype: tf.DType) -> int:
     """By how many numbers a matrix's rows of a size are lengthened to be aligned."""
-    is_faster = _is_for_accelerator or (has_onednn() and not is_for_xla())
+    is_faster = _is_for_accelerator or _is_onednn_s(dtype)
     return -size % _ALIGNMENT if is_faster else 0
 
 
