@@ -1,7 +1,7 @@
 """Steps in a loop or not, stored or rebuilt: the same values, the same gradients."""
 
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 
 import keras
 import numpy as np
@@ -368,6 +368,55 @@ def test_a_step_s_network_is_evaluated_once_more_in_the_backward_pass():
     assert len(calls) == 3
     tape.gradient(value, x)
     assert len(calls) == 6
+
+
+def ancestors(tensor, *, with_control):
+    """All operations that are done before a tensor exists."""
+    found, left = set(), [tensor.op]
+    while left:
+        op = left.pop()
+        if op not in found:
+            found.add(op)
+            left += [x.op for x in op.inputs]
+            left += op.control_inputs if with_control else []
+    return found
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_unrolled_steps_are_rebuilt_when_nothing_needs_the_one_before(
+    direction, jit_compile
+):
+    """Else an executor may keep the activations of all: XLA, too, but for its data."""
+    calls = []
+
+    class Watched(Dense):
+        def __call__(self, x):
+            y = super().__call__(x)
+            calls.append((x, y))
+            return y
+
+    x = image_or_latent(direction)
+    level = make_level(
+        "reversible",
+        unroll=None,
+        network_fn=lambda channels, out: Watched(channels, out, tf.float64, 0),
+    )
+
+    def gradients(x):
+        calls.clear()
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(getattr(level, direction)(x) ** 2)
+        return tape.gradient(value, [x, *level.trainable_variables])
+
+    function = tf.function(gradients, jit_compile=jit_compile)
+    function.get_concrete_function(x)
+    assert len(calls) == 6
+    for (_, activation), (rebuilt, _) in pairwise(calls):
+        done = ancestors(rebuilt, with_control=not jit_compile)
+        assert activation.consumers()
+        assert done.issuperset(activation.consumers())
 
 
 def noisy(kind):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfp_glow.bijectors.coupling import Coupling
 from tfp_glow.bijectors.glow_step import mix, unmix
+from tfp_glow.bijectors.once_done import once_done
 from tfp_glow.convolution import is_for_xla
 
 __all__ = ["StepSequence"]
@@ -236,7 +237,12 @@ class StepSequence:
                     d_contexts, of_others[len(variables) :], strict=True
                 )
             )
-            return (x, dx, *d_contexts), gradients
+            carried = (x, dx, *d_contexts)
+            if not self.is_looped:
+                # Else all inputs are rebuilt first, and all activations kept.
+                done = filter(tf.is_tensor, [*gradients.values(), *of_variables])
+                carried = once_done(carried, list(done))
+            return carried, gradients
 
         (_, dx, *d_contexts), of_stacked = self._scan(
             pull_back_step,
