@@ -419,6 +419,23 @@ def test_unrolled_steps_are_rebuilt_when_nothing_needs_the_one_before(
         assert done.issuperset(activation.consumers())
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_rebuilding_keeps_an_image_that_is_not_a_number_from_the_others(jit_compile):
+    x = np.array(CASES["level"].x(3))
+    x[0, 0, 0, 0] = np.nan
+    level = make_level("reversible", unroll=True)
+
+    @tf.function(jit_compile=jit_compile)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(level.inverse(x) ** 2)
+        return tape.gradient(value, x)
+
+    of_images = np.isnan(gradient(tf.constant(x))).any(axis=(1, 2, 3))
+    assert list(of_images) == [True, False, False]
+
+
 def noisy(kind):
     """Networks that are no function of their input."""
     if kind == "dropout":

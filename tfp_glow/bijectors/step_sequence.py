@@ -238,7 +238,7 @@ class StepSequence:
                 )
             )
             carried = (x, dx, *d_contexts)
-            if not self.is_looped:
+            if not self.is_looped and k != self._number(0):  # one is still to come
                 # Else all inputs are rebuilt first, and all activations kept.
                 done = filter(tf.is_tensor, [*gradients.values(), *of_variables])
                 carried = once_done(carried, list(done))
