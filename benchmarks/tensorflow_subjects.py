@@ -14,7 +14,11 @@ __all__ = ["make_subject", "sampler", "training_step"]
 
 
 def training_step(
-    distribution: tfd.Distribution, images: tf.Tensor, optimizer_name: str
+    distribution: tfd.Distribution,
+    images: tf.Tensor,
+    optimizer_name: str,
+    *,
+    jit_compile: bool = False,
 ) -> Subject:
     """Loss, gradients and Adamax, Keras's or ours, as one graph."""
     variables = distribution.trainable_variables
@@ -26,7 +30,7 @@ def training_step(
         optimizer = Adamax(LEARNING_RATE)
     optimizer.build([keras.Variable(v, name=f"v{i}") for i, v in enumerate(variables)])
 
-    @tf.function(jit_compile=False)
+    @tf.function(jit_compile=jit_compile)
     def step(x: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(distribution.log_prob(x))

@@ -2,6 +2,9 @@
 
 import tfp_glow as tfg  # isort: skip  (first, as in a program that has no other flows)
 
+from functools import partial
+
+import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 from subject import LEARNING_RATE, Subject, smooth_images
@@ -12,12 +15,18 @@ tfd = tfp.distributions
 __all__ = ["fit", "sample", "train"]
 
 
-def train(*, batch_size: int, optimizer: str = "tfp_glow", **shape: object) -> Subject:
+def train(
+    *,
+    batch_size: int,
+    optimizer: str = "tfp_glow",
+    jit_compile: bool = False,
+    **shape: object,
+) -> Subject:
     """A training step of `tfg.Glow`, after data-dependent initialisation."""
     distribution = _glow(**shape)
     images = tf.constant(smooth_images(batch_size, shape["event_shape"]))
     tfg.initialize(distribution, images)
-    return training_step(distribution, images, optimizer)
+    return training_step(distribution, images, optimizer, jit_compile=jit_compile)
 
 
 def fit(*, batch_size: int, **shape: object) -> Subject:
@@ -45,8 +54,27 @@ def sample(*, batch_size: int, merged: bool = False, **shape: object) -> Subject
 
 
 def _glow(
-    *, event_shape: tuple[int, int, int], mixed: bool = False, **arguments: object
+    *,
+    event_shape: tuple[int, int, int],
+    mixed: bool = False,
+    network_width: int | None = None,
+    **arguments: object,
 ) -> tfd.Distribution:
+    """Of networks of Keras's layers, where their width is given."""
     if mixed:
         arguments["network_dtype"] = tf.bfloat16
+    if network_width is not None:
+        arguments["network_fn"] = partial(_convolutions, network_width)
     return tfg.glow_distribution(tfg.Glow(event_shape, seed=0, **arguments))
+
+
+def _convolutions(width: int, channels_in: int, channels_out: int) -> keras.Model:
+    layer = partial(keras.layers.Conv2D, padding="same")
+    return keras.Sequential(
+        [
+            keras.Input([None, None, channels_in]),
+            layer(width, 3, activation="relu"),
+            layer(width, 1, activation="relu"),
+            layer(channels_out, 3, kernel_initializer="zeros"),
+        ]
+    )

@@ -3,7 +3,12 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
-from tfp_glow.dequantization import bin_centers, discrete_log_prob, uniform_noise
+from tfp_glow.dequantization import (
+    as_seed,
+    bin_centers,
+    discrete_log_prob,
+    uniform_noise,
+)
 
 BYTES = tf.reshape(tf.range(256), [1, 16, 16, 1])
 BYTES = tf.cast(BYTES, tf.uint8)
@@ -148,6 +153,12 @@ def test_discrete_log_prob_is_the_density_times_the_volume_of_a_bin(num_bits):
 def test_rejects_images_that_are_no_bytes(function, dtype):
     with pytest.raises(TypeError, match=rf"`uint8`.*Received: dtype={dtype.name}\."):
         function(tf.zeros([1, 2, 2, 1], dtype))
+
+
+@pytest.mark.parametrize("seed", [1.5, True, [1, 2, 3], [[1, 2]]])
+def test_rejects_seeds_that_are_neither_one_integer_nor_two(seed):
+    with pytest.raises(ValueError, match=r"`seed` must be.*Received: seed="):
+        as_seed(seed)
 
 
 @pytest.mark.parametrize("num_bits", [0, 9, 2.5, None])

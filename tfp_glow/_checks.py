@@ -30,13 +30,13 @@ def check_positive_number(name: str, value: float) -> None:
         )
 
 
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     """Raises `ValueError` unless `value` is one of `choices`."""
     choices = list(choices)
     if value not in choices:
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}."
-            f"{suggestion(str(value), choices)}"
+            f"{suggestion(str(value), map(str, choices))}"
         )
 
 

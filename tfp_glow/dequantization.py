@@ -258,9 +258,19 @@ def as_seed(seed: Seed | None) -> tf.Tensor:
 
     Args:
         seed: An integer, two integers, or None for a new seed each time.
+
+    Raises:
+        ValueError: If it is anything else.
     """
     if seed is None:
         return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+    received, seed = seed, tf.convert_to_tensor(seed)
+    has_shape = any(seed.shape.is_compatible_with(shape) for shape in ([], [2]))
+    if not seed.dtype.is_integer or not has_shape:
+        raise ValueError(
+            "`seed` must be an integer, two integers or None. Received: "
+            f"seed={received!r}."
+        )
     seed = tf.cast(seed, tf.int32)
     return seed if seed.shape.rank == 1 else tf.stack([seed, 0])
 

@@ -119,6 +119,7 @@ def test_rejects_counts_that_are_no_positive_integers(name, value):
     [
         ({"coupling": "afine"}, r"`coupling` must be one of.*Did you mean 'affine'\?"),
         ({"permutation": "revers"}, r"`permutation` must be.*Did you mean 'reverse'\?"),
+        ({"unroll": "auto"}, r"`unroll` must be.*None, True, False.*'auto'"),
     ],
 )
 def test_rejects_names_that_it_does_not_know(arguments, message):

@@ -127,9 +127,10 @@ class GlowLevel(SqueezedSteps):
             name: Name of the bijector.
 
         Raises:
-            ValueError: If a count is not a positive integer, `coupling`,
-                `permutation`, `scale` or `memory` is unknown, or a network is found not
-                to be a function of its input where `memory` is `"reversible"`.
+            ValueError: If a count is not a positive integer, `coupling`, `permutation`,
+                `scale`, `memory` or `unroll` is none of its choices, or a network is
+                found not to be a function of its input where `memory` is
+                `"reversible"`.
         """
         parameters = dict(locals())
         check_positive_integer("channels", channels)
@@ -138,6 +139,7 @@ class GlowLevel(SqueezedSteps):
         check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
+        check_choice("unroll", unroll, [None, True, False])
         with tf.name_scope(name) as name:
             channels = 4 * channels
             channels_in = channels // 2

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfp_glow._checks import check_event, check_positive_integer
+from tfp_glow._checks import check_choice, check_event, check_positive_integer
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.context import (
     ContextShape,
@@ -71,10 +71,12 @@ class TopPrior(OnePass):
             name: Name of the bijector.
 
         Raises:
-            ValueError: If a number is not a positive integer.
+            ValueError: If a number is not a positive integer, or `learn_prior` neither
+                True nor False.
         """
         parameters = dict(locals())
         check_positive_integer("channels", channels)
+        check_choice("learn_prior", learn_prior, [True, False])
         with tf.name_scope(name) as name:
             self._context_shape = check_context_shape(context_shape)
             if (learn_prior or context_shape is not None) and prior is None:

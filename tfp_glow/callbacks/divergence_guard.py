@@ -113,6 +113,8 @@ class DivergenceGuard(keras.callbacks.Callback):
         check_positive_number("factor", factor)
         check_positive_integer("max_bad_steps", max_bad_steps)
         check_positive_integer("every_n_steps", every_n_steps)
+        if max_rollbacks != 0:
+            check_positive_integer("max_rollbacks", max_rollbacks)
         self._max_jump = max_jump
         self._max_bad_steps = max_bad_steps
         self._every_n_steps = every_n_steps
