@@ -103,6 +103,18 @@ def test_graph_has_fewer_operations_and_no_temporaries():
     assert len(operations(keras.optimizers.Adamax())) > 5
 
 
+def test_each_variable_more_is_few_operations_more():
+    def num_operations(num):
+        optimizer, weights = tfg.Adamax(), [tf.Variable([1.0]) for _ in range(num)]
+        optimizer.build(weights)
+        step = tf.function(lambda g: optimizer.apply([g] * num, weights))
+        graph = step.get_concrete_function(tf.TensorSpec([1])).graph
+        return len(graph.get_operations())
+
+    # Three resources, the gradient of all replicas, and the update.
+    assert num_operations(5) - num_operations(4) == 5
+
+
 def test_comes_back_from_its_configuration():
     optimizer = tfg.Adamax(0.25, beta_1=0.5, use_ema=True)
     config = keras.saving.serialize_keras_object(optimizer)

@@ -29,27 +29,52 @@ class Adamax(keras.optimizers.Adamax):
         https://arxiv.org/abs/1412.6980
     """
 
-    def update_step(
-        self, gradient: Any, variable: Any, learning_rate: tf.Tensor
+    def _backend_update_step(
+        self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
-        """Updates one variable and its two slots; Keras calls this."""
+        """As Keras's, with what all variables share computed once, not for each."""
+        dtypes = {tf.as_dtype(variable.dtype) for variable in trainable_variables}
+        shared = {dtype.name: self._numbers(learning_rate, dtype) for dtype in dtypes}
+        super()._backend_update_step(
+            grads, trainable_variables, {"learning_rate": learning_rate, **shared}
+        )
+
+    def _numbers(self, learning_rate: Any, dtype: tf.DType) -> dict[str, tf.Tensor]:
+        """Those that `ResourceApplyAdaMax` takes, in the type of a variable."""
+        beta_1 = tf.cast(self.beta_1, dtype)
+        return {
+            "beta1_power": tf.pow(beta_1, tf.cast(self.iterations + 1, dtype)),
+            "lr": tf.cast(learning_rate, dtype),
+            "beta1": beta_1,
+            "beta2": tf.cast(self.beta_2, dtype),
+            "epsilon": tf.cast(self.epsilon, dtype),
+        }
+
+    def update_step(
+        self, gradient: Any, variable: Any, learning_rate: tf.Tensor | dict
+    ) -> None:
+        """Updates one variable and its two slots; Keras calls this.
+
+        Args:
+            gradient: Of the variable.
+            variable: One that the optimizer was built for.
+            learning_rate: Or a dictionary with it and, for each type of variables, what
+                they share.
+        """
+        shared = learning_rate if isinstance(learning_rate, dict) else {}
+        learning_rate = shared.get("learning_rate", learning_rate)
         # TensorFlow's operation knows neither sparse gradients nor, on a CPU, bfloat16.
         dtype = tf.as_dtype(variable.dtype)
         if isinstance(gradient, tf.IndexedSlices) or dtype == tf.bfloat16:
             super().update_step(gradient, variable, learning_rate)
             return
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdaMax(
             var=_handle(variable),
             m=_handle(self._m[index]),
             v=_handle(self._u[index]),
-            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
-            lr=tf.cast(learning_rate, dtype),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
-            epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
+            **(shared.get(dtype.name) or self._numbers(learning_rate, dtype)),
         )
 
     def _update_model_variables_moving_average(self, variables: list[Any]) -> None:
