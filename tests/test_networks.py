@@ -1,3 +1,4 @@
+import re
 from contextlib import nullcontext
 from functools import partial
 
@@ -114,6 +115,43 @@ def test_sizes_may_be_unknown(width):
     x = random_images(2, 4, 3, 2)
     actual = tf.function(network, input_signature=signature)(x)
     np.testing.assert_allclose(actual, openai_network(x, p), rtol=1e-10, atol=1e-12)
+
+
+# Convolutions at both ends; a convolution, and a product with taps.
+@pytest.mark.parametrize("channels_out", [40, 24])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_in_a_loop_xla_computes_the_gradients_of_openai_s(channels_out, dtype):
+    """And lays out each convolution as Eigen's, for in a loop it does not do so."""
+    network = GlowNetwork(12, channels_out, hidden_channels=64, dtype=dtype, seed=0)
+    p = perturbed(network).parameters
+    x = tf.cast(random_images(3, 4, 5, 12), dtype)
+
+    def gradients(x, network):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(tf.sin(network(x)))
+        return tape.gradient(value, [x, p])
+
+    @tf.function(jit_compile=True)
+    def in_loop(x):
+        def body(i, total):
+            new = tf.nest.flatten(gradients(x, network))
+            return i + 1, [old + value for old, value in zip(total, new, strict=True)]
+
+        zeros = tf.nest.map_structure(tf.zeros_like, tf.nest.flatten([x, p]))
+        _, total = tf.while_loop(lambda i, _: i < 2, body, (0, zeros))
+        return total
+
+    expected = tf.nest.flatten(gradients(x, partial(openai_network, p=p)))
+    tolerance = 1e-4 if dtype == tf.float32 else 1e-10
+    for a, b in zip(in_loop(x), expected, strict=True):
+        scale = tolerance * np.abs(b).max()
+        np.testing.assert_allclose(a, 2 * b, rtol=tolerance, atol=scale)
+
+    hlo = in_loop.experimental_get_compiler_ir(x)(stage="optimized_hlo")
+    layouts = re.findall(r" convolution\(.*dim_labels=(\S+?)[,\s]", hlo)
+    assert len(layouts) == (6 if channels_out == 40 else 3)
+    assert set(layouts) == {"b01f_01io->b01f"}
 
 
 def graph_of(network, *shape, dtype="float32", **kwargs):
