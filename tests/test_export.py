@@ -96,7 +96,7 @@ def make_exports(
     model = tfg.GlowModel(
         (8, 4, 3),
         num_bits=6,
-        num_levels=2,
+        num_levels=2 if num_classes else 1,
         num_steps=1,
         hidden_channels=8,
         num_classes=num_classes,

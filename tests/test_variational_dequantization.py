@@ -28,7 +28,7 @@ def perturbed_dequantizer(num_bits=8, dtype=tf.float64):
 
 
 def tiny_model(**arguments):
-    defaults = {"num_levels": 1, "num_steps": 2, "hidden_channels": 16, "seed": 0}
+    defaults = {"num_levels": 1, "num_steps": 1, "hidden_channels": 16, "seed": 0}
     return tfg.GlowModel(
         (4, 4, 1), dequantization="variational", **defaults | arguments
     )

@@ -25,7 +25,7 @@ from tfp_glow.presets import PRESETS, Preset
 
 TINY = Preset(
     "tiny",
-    {"num_levels": 3, "num_steps": 1, "hidden_channels": 8},
+    {"num_levels": 2, "num_steps": 1, "hidden_channels": 8},
     batch_size=4,
     epochs=5,
     learning_rate=1e-2,

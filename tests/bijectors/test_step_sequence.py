@@ -331,9 +331,9 @@ def stored_activations(memory, num_steps):
 
 
 def test_reversible_keeps_no_activations_of_its_steps():
-    few, many = (stored_activations("reversible", k) for k in (1, 3))
+    few, many = (stored_activations("reversible", k) for k in (1, 2))
     assert few == many
-    assert stored_activations("stored", 3) > 2.5 * stored_activations("stored", 1)
+    assert stored_activations("stored", 2) > 1.75 * stored_activations("stored", 1)
 
 
 def test_reversible_keeps_no_lists_of_activations_of_a_loop():
@@ -565,12 +565,17 @@ def test_reversible_gradients_of_bfloat16_networks_are_the_stored_ones(unroll):
         for memory in ("stored", "reversible")
     )
     assert_same(stored, reversible, 1e-4)
-    precise = make_level("stored", unroll=unroll, dtype=tf.float32)
+    precise = value_and_gradients(
+        make_level("stored", unroll=True, dtype=tf.float32),
+        "inverse",
+        x,
+        compiled=False,
+    )
     with pytest.raises(AssertionError):  # they do round
-        assert_same(value_and_gradients(precise, "inverse", x), stored, 1e-4)
+        assert_same(precise, stored, 1e-4)
 
 
-@pytest.mark.parametrize("num_steps", [3, 5])  # one after another, and as a loop
+@pytest.mark.parametrize("num_steps", [2, 5])  # one after another, and as a loop
 @pytest.mark.parametrize(
     ("coupling", "width"), [("affine", 4), ("affine", 264), ("logistic_mixture", 3)]
 )

@@ -122,7 +122,7 @@ def images():
     return tfg.data.load_arrays("digits", "train", limit=256)[0]
 
 
-def glow_model(rate, num_levels=1, num_steps=2, **kwargs):
+def glow_model(rate, num_levels=1, num_steps=1, **kwargs):
     options = {"num_levels": num_levels, "num_steps": num_steps, **kwargs}
     model = tfg.GlowModel([8, 8, 1], num_bits=4, seed=0, **options)
     schedule = keras.optimizers.schedules.CosineDecay(rate, 1000)
