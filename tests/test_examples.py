@@ -215,20 +215,22 @@ PARAMETERS = {
         "hidden_channels": 64,
         "num_updates": 2,
     },
-    "07_conditioning": {"epochs": 6},
+    "07_conditioning": {"epochs": 12},
 }
 # What their other cells, and pages, say of a size, and what is taken instead: tracing
 # takes most of the time.
 REPLACED = {
-    "README": {"num_steps=4": "num_steps=1"},
-    "training": {"num_steps=4": "num_steps=1"},
-    "latent_space": {"num_steps=4": "num_steps=1"},
+    "README": {"num_levels=2, num_steps=4": "num_levels=1, num_steps=1"},
+    "training": {"num_levels=2": "num_levels=1", "num_steps=4": "num_steps=1"},
+    "latent_space": {"num_levels=2": "num_levels=1", "num_steps=4": "num_steps=1"},
+    "01_quickstart": {"num_levels=2": "num_levels=1"},
     "04_train_your_images": {
         '"--num-levels", "2"': '"--num-levels", "1"',
         "num_levels=2, num_steps=1": "num_levels=1, num_steps=1",
     },
     "05_serve": {"num_levels=2": "num_levels=1"},
-    "07_conditioning": {"num_steps=4": "num_steps=2"},
+    "06_memory_and_speed": {"num_levels=3": "num_levels=1"},
+    "07_conditioning": {"num_levels=2": "num_levels=1", "num_steps=4": "num_steps=2"},
     "08_bits_per_dim": {'"num_steps": 4': '"num_steps": 2'},
 }
 

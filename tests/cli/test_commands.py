@@ -23,7 +23,8 @@ from tfp_glow.glow_model import GlowModel
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).with_name("tfp-glow")
 COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-m", "tfp_glow.cli"]
-TINY = ["--num-steps=1", "--hidden-channels=8", "--epochs=2", "--limit=128"]
+TINY = ["--num-levels=1", "--num-steps=1", "--hidden-channels=8", "--epochs=2"]
+TINY += ["--limit=128"]
 OLD = ["samples-t0.7-seed0.png", "interpolation-0-1.gif", "manipulation-0-1.png"]
 OLD += ["attributes.npz"]
 
@@ -64,7 +65,7 @@ def conditional(tmp_path_factory):
     (folder / "config.json").write_text('{"format_version": 1, "dataset": "digits"}')
     for name in [*OLD, "metrics.json", "model.keras"]:
         (folder / name).write_bytes(b"of the old model")
-    options = ["--conditional", "--num-levels=1", "--limit=256", "--seed=7"]
+    options = ["--conditional", "--limit=256", "--seed=7"]
     options += ["--num-noise-samples=3"]
     options += ["--memory=reversible", "--dtype=mixed_bfloat16", "--unroll"]
     train = ["train", "--dataset=digits", f"--output={folder}", *TINY, *options]
@@ -87,7 +88,7 @@ def test_writes_what_was_asked_for(trained):
     config = read_json(folder / "config.json")
     expected = {"format_version": 1, "dataset": "digits", "preset": "digits"}
     assert config | expected | {"limit": 128, "seed": 0} == config
-    model = {"num_levels": 2, "num_steps": 1, "hidden_channels": 8, "num_bits": 4}
+    model = {"num_levels": 1, "num_steps": 1, "hidden_channels": 8, "num_bits": 4}
     assert config["model"] | model | {"coupling": "affine"} == config["model"]
     assert config["model"]["event_shape"] == [8, 8, 1]
     assert config["training"]["epochs"] == 2
@@ -381,8 +382,7 @@ def test_overwrite_that_diverges_brings_the_old_run_back(run, capsys):
     (run / "notes.txt").write_text("mine")
     before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
     train = ["train", "--dataset=digits", f"--output={run}", *TINY, "--overwrite"]
-    small = ["--num-levels=1"]
-    assert main([*train, *small, "--learning-rate=1e30"]) == 1
+    assert main([*train, "--learning-rate=1e30"]) == 1
     assert "diverged" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
     assert not (run / ".replaced").exists()

@@ -54,7 +54,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 # Each worker has images of its own, as where a data set shuffles without a seed. It
-# prints what they make of a model's weights, and then does what the command does.
+# prints what they make of a model's weights before its first step, and then does what
+# the command does.
 WORKER = """
 import json
 import os
@@ -74,7 +75,7 @@ with workers.scope():
     model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4)
     model.compile(keras.optimizers.SGD(1e-3))
 data = tf.data.Dataset.from_tensor_slices(images.astype(np.uint8)).batch(16)
-model.fit(data, verbose=0)
+model.fit(data, epochs=0, verbose=0)
 values = []
 for variable in model.trainable_variables:
     (own,) = workers.experimental_local_results(variable.value)
@@ -187,7 +188,7 @@ def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(
     ended = [each.end() for each in started]
     assert [status for status, *_ in ended] == [0, 0], ended
     np.testing.assert_allclose(losses(tmp_path / "whole"), losses(alone), atol=1e-4)
-    # Also where workers see other images first they have the same weights.
+    # Also where workers see other images first they begin with the same weights.
     one, other = (json.loads(out.splitlines()[0]) for _, out, _ in ended)
     assert len(one) > 10
     assert one == other
