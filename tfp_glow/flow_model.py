@@ -215,7 +215,7 @@ class FlowModel(keras.Model):
                 summed over replicas; a longer one is shortened to it. Keras's
                 `global_clipnorm` would clip what each replica gives.
             jit_compile: Whether to use XLA. `"auto"` does where there is a GPU: on a
-                CPU its convolutions are several times slower.
+                CPU its steps are not faster, and the first takes twice as long.
             **kwargs: What `keras.Model.compile` takes besides.
 
         Raises:
