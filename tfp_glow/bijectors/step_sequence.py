@@ -362,14 +362,9 @@ def _lists(
     number, makes a loop keep its length and the shape of its elements in each
     iteration, and its gradient is a sum of arrays with one element that is not zero.
     """
-    num_steps = next(iter(stacked.values())).shape[0]
-    backwards = tf.range(num_steps - 1, -1, -1)  # in one copy, and so back
     lists = tuple(
-        tf.raw_ops.TensorListScatterV2(
-            tensor=value,
-            indices=backwards,
-            element_shape=value.shape[1:],
-            num_elements=num_steps,
+        tf.raw_ops.TensorListFromTensor(
+            tensor=tf.reverse(value, [0]), element_shape=value.shape[1:]
         )
         for value in stacked.values()
     )
