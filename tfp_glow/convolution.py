@@ -167,15 +167,13 @@ def _convolution_for_xla(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
         turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
         dx = tf.nn.conv2d(dy, turned, 1, "SAME")
         # Channels are in the place of images, and images in that of channels.
-        images, of_outputs = tf.transpose(x, [3, 1, 2, 0]), tf.transpose(dy, _HWIO)
+        to_kernel = [1, 2, 0, 3]
+        images, of_outputs = tf.transpose(x, [3, 1, 2, 0]), tf.transpose(dy, to_kernel)
         around = [[0, 0], *([size // 2] * 2 for size in kernel.shape[:2]), [0, 0]]
         d_kernel = tf.nn.conv2d(images, of_outputs, 1, around)
-        return dx, tf.transpose(d_kernel, _HWIO)
+        return dx, tf.transpose(d_kernel, to_kernel)
 
     return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
-
-
-_HWIO = [1, 2, 0, 3]
 
 
 def _is_onednn_s(dtype: tf.DType) -> bool:

@@ -1,6 +1,7 @@
 """A guard against steps that would ruin a model."""
 
 import math
+from numbers import Integral
 
 import keras
 import numpy as np
@@ -113,8 +114,11 @@ class DivergenceGuard(keras.callbacks.Callback):
         check_positive_number("factor", factor)
         check_positive_integer("max_bad_steps", max_bad_steps)
         check_positive_integer("every_n_steps", every_n_steps)
-        if max_rollbacks != 0:
-            check_positive_integer("max_rollbacks", max_rollbacks)
+        if not isinstance(max_rollbacks, Integral) or max_rollbacks < 0:
+            raise ValueError(
+                "`max_rollbacks` must be an integer of at least 0; 0 allows none. "
+                f"Received: max_rollbacks={max_rollbacks!r}."
+            )
         self._max_jump = max_jump
         self._max_bad_steps = max_bad_steps
         self._every_n_steps = every_n_steps
