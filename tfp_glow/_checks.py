@@ -55,6 +55,16 @@ def check_finite(name: str, values: Any) -> None:
         )
 
 
+def check_continuous(name: str, dtype: tf.DType) -> None:
+    """Raises `TypeError` unless values of this type are floating-point numbers."""
+    if not dtype.is_floating:
+        raise TypeError(
+            f"`{name}` must be continuous: floating-point numbers as the bijector's "
+            f"inverse takes them. Received: dtype={dtype.name}. Use `dequantize` on "
+            "images."
+        )
+
+
 def as_floating(name: str, dtype: tf.DType) -> tf.DType:
     """TensorFlow's type of a name or of NumPy's; raises unless it is a floating one."""
     try:

@@ -1,11 +1,13 @@
 """The distribution of images that a Glow bijector gives."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow._checks import check_continuous
 from tfp_glow.bijectors import Glow, MultiScaleChain
 
 tfd = tfp.distributions
@@ -19,7 +21,16 @@ _TransformedDistribution = tfd.TransformedDistribution.__base__
 
 
 class GlowDistribution(_TransformedDistribution):
-    """TFP's class, with a KL divergence that says what to do where it is not known."""
+    """TFP's class, which takes no whole numbers for continuous images.
+
+    Its KL divergence says what to do where it is not known.
+    """
+
+    def log_prob(self, value: Any, name: str = "log_prob", **kwargs: Any) -> tf.Tensor:
+        """TFP's, which of whole numbers in an array would make floating-point ones."""
+        if isinstance(value, np.ndarray) or tf.is_tensor(value):
+            check_continuous("value", tf.as_dtype(value.dtype))
+        return super().log_prob(value, name=name, **kwargs)
 
 
 def glow_distribution(

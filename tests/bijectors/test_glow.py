@@ -215,6 +215,7 @@ def test_rejects_labels(num_classes, kwargs, message, direction):
         ({"network_dtype": "mixed_bfloat16"}, TypeError, r"Did you mean 'bfloat16'\?"),
         ({"network_fn": 5}, TypeError, r"`network_fn` must be callable.*=5"),
         ({"num_classes": 0}, ValueError, r"`num_classes` must be a positive integer"),
+        ({"learn_top_prior": "no"}, ValueError, r"`learn_top_prior` must be one of"),
         ({"num_levels": 0}, ValueError, r"`num_levels` must be a positive integer"),
         ({"num_steps": 1.5}, ValueError, r"`num_steps` must be a positive integer"),
         ({"hidden_channels": -1}, ValueError, r"`hidden_channels` must be a positive"),

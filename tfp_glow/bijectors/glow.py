@@ -35,7 +35,6 @@ from tfp_glow.context import (
 
 __all__ = ["Glow"]
 
-
 _USUAL_BATCH_SIZE = 64
 """For which `memory="auto"` chooses where the batch's size is not known."""
 
@@ -164,6 +163,7 @@ class Glow(OnePass):
         check_choice("coupling", coupling, COUPLINGS)
         check_choice("permutation", permutation, PERMUTATIONS)
         check_choice("scale", scale, SCALES)
+        check_choice("learn_top_prior", learn_top_prior, [True, False])
         check_choice("memory", memory, MEMORY)
         with tf.name_scope(name) as name:
             if chain is None:

@@ -5,6 +5,8 @@ import warnings
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow._checks import check_continuous
+
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
@@ -46,11 +48,7 @@ def initialize(
     """
     bijector = _bijector_of(bijector_or_distribution)
     x = tf.convert_to_tensor(x)
-    if not x.dtype.is_floating:
-        raise TypeError(
-            "`x` must be continuous: floating-point numbers as the bijector's inverse "
-            f"takes them. Received: dtype={x.dtype.name}. Use `dequantize` on images."
-        )
+    check_continuous("x", x.dtype)
     if 0 in x.shape:
         raise ValueError(
             f"`x` must hold at least one example. Received: shape={x.shape}."
