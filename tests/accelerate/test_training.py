@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfp_glow.accelerate import export_training
 from tfp_glow.accelerate.__main__ import main
 from tfp_glow.accelerate.on_card import pieces
 from tfp_glow.accelerate.on_card.images import INDEX, batches, load_images
@@ -19,7 +20,7 @@ from tfp_glow.accelerate.on_card.run import main as run_bundle
 from tfp_glow.accelerate.stablehlo import make_initializer
 from tfp_glow.cli.inference import measure
 from tfp_glow.cli.recipe import make_optimizer
-from tfp_glow.cli.run_folder import load_run
+from tfp_glow.cli.run_folder import load_run, locked
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.presets import PRESETS, Preset
 
@@ -145,7 +146,7 @@ def test_takes_the_steps_of_fit(trained, reference):
     assert expected[-1, 0] < expected[0, 0]
 
 
-def test_comes_back_as_a_run(exported, trained, reference, images, tmp_path):
+def test_comes_back_as_a_run(exported, trained, reference, images, tmp_path, capsys):
     bundle, run = exported / "bundle", tmp_path / "run"
     assert main(["import", str(bundle), str(run)]) == 0
     model = load_run(run).model
@@ -176,6 +177,9 @@ def test_comes_back_as_a_run(exported, trained, reference, images, tmp_path):
         trained[:, 0].reshape(3, 3).mean(axis=1),
         rtol=1e-6,
     )
+    with locked(run):
+        assert main(["import", str(bundle), str(run), "--overwrite"]) == 1
+    assert "Another training is writing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -278,10 +282,90 @@ def test_what_cannot_be_replaced_stays(exported, tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
     missing = str(tmp_path / "missing.npz")
     export = ["export", "small", str(bundle), f"--dataset={missing}", "--overwrite"]
-    for arguments in (export, ["data", missing, str(data)]):
+    for arguments in (export, ["data", missing, str(data), "--overwrite"]):
         assert main(arguments) == 1
         assert "There is no file" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def written(exported, monkeypatch):
+    """Exports without the work: a bundle is a copy. The options of each are listed."""
+    options = []
+
+    def write_bundle(folder, *_, **__):
+        ignored = shutil.ignore_patterns("result", "compiled")
+        shutil.copytree(exported / "bundle", folder, ignore=ignored)
+        (folder / "run.py").write_text("new")
+
+    def new_run(arguments, _):
+        options.append(arguments)
+        return None, TINY, None, {}
+
+    monkeypatch.setattr(export_training, "write_bundle", write_bundle)
+    monkeypatch.setattr(export_training, "new_run", new_run)
+    return options
+
+
+def test_a_bundle_takes_the_place_of_a_bundle_alone(
+    exported, written, tmp_path, capsys
+):
+    bundle = shutil.copytree(exported / "bundle", tmp_path / "a bundle")
+    result = bundle / "result" / "result.json"
+    result.parent.mkdir(exist_ok=True)
+    result.write_text("trained")
+    (bundle / "on_card" / "old.py").touch()
+    (tmp_path / "link").symlink_to(bundle)
+    export = ["export", "small", "--dataset=my images.npz", "--image-size=8"]
+    for folder in (bundle, tmp_path / "link"):
+        (bundle / "run.py").write_text("old")
+        assert main([*export, str(folder)]) == 1
+        assert "--overwrite" in capsys.readouterr().err
+        assert main([*export, str(folder), "--overwrite"]) == 0
+        assert (bundle / "run.py").read_text() == "new"
+        assert result.read_text() == "trained"
+        assert not (bundle / "on_card" / "old.py").exists()
+        said = capsys.readouterr().out
+        assert "data 'my images.npz' --image-size 8 DATA" in said
+        assert f"python '{folder / 'run.py'}' DATA" in said or folder != bundle
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "manifest.json").write_text('{"name": "a page"}')
+    assert main([*export, str(site), "--overwrite"]) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.glob(".partial*")] == []
+    assert [file.name for file in site.iterdir()] == ["manifest.json"]
+
+
+def test_squares_are_cut_as_the_images_that_are_written(written, tmp_path, capsys):
+    export = ["export", "lsun-bedroom", "--dataset=folder:x", str(tmp_path / "bundle")]
+    assert main(export) == 0
+    assert "cut out of the middle" in capsys.readouterr().out
+    assert [options.crop for options in written] == ["center"]
+
+
+def test_images_take_the_place_of_images_alone(exported, tmp_path, capsys):
+    folder = shutil.copytree(exported / "data", tmp_path / "data")
+    (folder / "train-001.npy").touch()  # not of the index
+    arguments = ["data", str(exported / "images.npz"), str(folder), "--limit=5"]
+    assert main(arguments) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert load_images(folder, [8, 8, 3])[0].shape[0] == 9
+    assert main([*arguments, "--overwrite"]) == 0
+    assert load_images(folder, [8, 8, 3])[0].shape[0] == 5
+    assert (folder / "train-001.npy").exists()
+    (folder / INDEX).write_text('{"pictures": []}')
+    assert main([*arguments, "--overwrite"]) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_without_jax_an_earlier_training_stays(exported, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    (tmp_path / "result.json").write_text("of an earlier training")
+    options = [str(exported / "data"), f"--output={tmp_path}", "--overwrite"]
+    assert run_bundle(options, exported / "bundle") == 1
+    assert "jax" in capsys.readouterr().err
+    assert (tmp_path / "result.json").read_text() == "of an earlier training"
 
 
 def test_refuses_what_another_bundle_left(exported, trained, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What becomes of a run's data set: names of classes, changed folders, bad input."""
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -43,6 +44,15 @@ def trained(tmp_path_factory):
     train = ["train", f"--dataset=folder:{root / 'pets'}", f"--output={root / 'run'}"]
     assert main([*train, *TINY, *SIZE, "--conditional", "--crop=random"]) == 0
     return root
+
+
+def test_a_data_set_of_nothing_to_train_on(tmp_path, monkeypatch, capsys):
+    info = data.describe("digits")
+    info = dataclasses.replace(info, num_examples={"test": 5})
+    monkeypatch.setattr(data, "describe", lambda *_, **__: info)
+    assert main(["train", "--dataset=digits", f"--output={tmp_path / 'run'}"]) == 1
+    assert "no split `train` to train on. Received: test" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture

@@ -352,6 +352,8 @@ def test_tables_that_cannot_be(run, conditional, listed, tmp_path, capsys):
     assert "a picture and 2 numbers" in error(capsys, *command)
     listed.write_text("picture,round\n0.png,yes\n")
     assert "Received: 0.png,yes" in error(capsys, *command)
+    listed.write_text(f'picture,round\n0.png,"{"1" * 200_000}\n')
+    assert "attributes.csv is no table: field larger" in error(capsys, *command)
     for content in ("", "picture,round\n"):
         listed.write_text(content)
         assert "no lines below a heading" in error(capsys, *command)

@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 
 from tfp_glow.cli import main
+from tfp_glow.cli.run_folder import resume_command
 from tfp_glow.cli.strategy import is_chief, make_strategy
 
 OPTIONS = (
@@ -176,6 +177,10 @@ def test_two_devices_train_as_one(alone, tmp_path, files):
     status, _, said = Started(MIRRORED, "train", *options, said=next(files)).end()
     assert status == 0, said[-3000:]
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(alone), atol=1e-4)
+    again = resume_command(tmp_path / "run")
+    assert again == f"{resume_command(alone)} --strategy mirrored".replace(
+        str(alone), str(tmp_path / "run")
+    )
 
 
 def test_a_lost_worker_ends_all_and_all_go_on_to_the_same_weights(

@@ -3,6 +3,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -306,6 +307,23 @@ def test_any_answer_of_a_server_is_one(downloads, monkeypatch, tmp_path, answer)
     with pytest.raises(FileNotFoundError, match=r"no route to host.*--data-dir"):
         data.describe("mnist", data_dir=str(tmp_path))
     assert downloads == ["mnist"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        tfds.download.DownloadError("HTTP code: 503"),
+        tfds.download.download_manager.NonMatchingChecksumError("https://x", "x"),
+    ],
+)
+def test_an_answer_that_is_no_data_set(monkeypatch, tmp_path, failure):
+    def fail(_):
+        raise failure
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", MagicMock())
+    with pytest.raises(FileNotFoundError, match=r"could not be downloaded.*--data-dir"):
+        data.describe("mnist", data_dir=str(tmp_path))
 
 
 def test_set_that_could_not_be_used_is_not_downloaded(downloads, tmp_path):

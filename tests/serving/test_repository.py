@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -33,6 +34,30 @@ async def until(condition, seconds=20.0):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def test_a_model_that_loads_for_long_holds_up_no_end(models, monkeypatch):
+    begun, over = threading.Event(), threading.Event()
+
+    def load(path):
+        begun.set()
+        over.wait()
+
+    async def main():
+        loading_all = asyncio.create_task(
+            Repository(ModelFolder(models), Limits()).load_all()
+        )
+        await until(begun.is_set)
+        loading_all.cancel()
+
+    monkeypatch.setattr(loading, "ServedModel", load)
+    timer = threading.Timer(20, over.set)  # so that a test that fails ends
+    timer.start()
+    asyncio.run(main())
+    has_ended_before = not over.is_set()
+    timer.cancel()
+    over.set()
+    assert has_ended_before
 
 
 def test_a_new_version_takes_over_while_requests_run(serve, models, exported, images):

@@ -72,8 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
         # Of the machine that trains nothing is known here.
         dtype=PRECISIONS[-1],
         memory="stored",
+        crop="center",  # as `data` does
         # What `train` has besides, as it is where nobody typed anything.
-        crop=None,
         limit=None,
         num_noise_samples=1,
         guard=False,
@@ -91,6 +91,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--with-validation",
         action="store_true",
         help="train on the validation images too, as the paper did",
+    )
+    images.add_argument(
+        "--overwrite", action="store_true", help="replace the images in DATA"
     )
 
     # What is typed behind it is the bundle's own program's.

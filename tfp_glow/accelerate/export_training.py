@@ -2,8 +2,10 @@
 
 import argparse
 import hashlib
+import json
 import shutil
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import tensorflow as tf
@@ -21,6 +23,8 @@ from tfp_glow.presets import Preset, preset_for
 from tfp_glow.version import __version__
 
 __all__ = ["Steps", "run", "write_bundle"]
+
+_MANIFEST = "manifest.json"
 
 _PROGRAM = '''\
 """Trains the model of this bundle: python run.py DATA --minutes 9."""
@@ -58,31 +62,62 @@ def run(arguments: argparse.Namespace) -> None:
         )
     folder = arguments.bundle
     if folder.exists() and any(folder.iterdir()):
-        if not (folder / "manifest.json").is_file() or not arguments.overwrite:
+        if not arguments.overwrite or not _is_bundle(folder):
             raise FileExistsError(
                 f"{folder} is not empty. Name another folder, or replace the bundle in "
                 "it with --overwrite."
             )
+    if preset.crop == "random":
+        print(
+            "Note: squares are cut out of the middle of pictures. The preset "
+            f"{arguments.preset!r} cuts them out at random."
+        )
     _, settings, model, config = new_run(arguments, tf.distribute.get_strategy())
     if settings.max_shift:
         raise NotImplementedError(
             "Of augmentation only mirroring can leave. Received: the preset "
             f"{arguments.preset!r}, which moves images by up to {settings.max_shift}."
         )
-    partial_folder = folder.with_name(f".partial-{folder.name}")
+    resolved = folder.resolve()
+    partial_folder = resolved.with_name(f".partial-{resolved.name}")
     shutil.rmtree(partial_folder, ignore_errors=True)
     write_bundle(
         partial_folder, model, settings, config, steps_a_call=arguments.steps_a_call
     )
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial_folder.rename(folder)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = sum(f.stat().st_size for f in partial_folder.rglob("*") if f.is_file())
+    _move(partial_folder, resolved)
+    images = quote(arguments.dataset)
+    for name in ("data_dir", "image_size"):
+        if value := getattr(arguments, name):
+            images += f" --{name.replace('_', '-')} {quote(str(value))}"
     print(
         f"{folder}: {size / 1e6:.1f} MB. Next:\n"
-        f"  python -m tfp_glow.accelerate data {arguments.dataset} DATA\n"
-        f"  python {folder / 'run.py'} DATA --minutes 9     where JAX sees the device"
+        f"  python -m tfp_glow.accelerate data {images} DATA\n"
+        f"  python {quote(str(folder / 'run.py'))} DATA --minutes 9     where JAX sees "
+        "the device"
     )
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return "bundle" in json.loads((folder / _MANIFEST).read_bytes())
+    except (OSError, TypeError, ValueError):
+        return False
+
+
+def _move(new: Path, folder: Path) -> None:
+    """Puts the parts of a bundle in the place of those of an earlier one.
+
+    What else is there, such as the result of a training, stays. The manifest comes
+    last: without one there is no bundle.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / _MANIFEST).unlink(missing_ok=True)
+    for part in sorted(new.iterdir(), key=lambda part: part.name == _MANIFEST):
+        if part.is_dir():
+            shutil.rmtree(folder / part.name, ignore_errors=True)
+        part.replace(folder / part.name)
+    new.rmdir()
 
 
 class Steps:
@@ -242,7 +277,7 @@ def write_bundle(
         "averages": steps.averages,
         "config": config,
     }
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / _MANIFEST, manifest)
     (folder / "run.py").write_text(_PROGRAM, encoding="utf-8")
     (folder / "on_card").mkdir(exist_ok=True)
     for file in Path(on_card.__file__).parent.glob("*.py"):

@@ -1,8 +1,9 @@
 """`python -m tfp_glow.accelerate data`: the images of a data set in small files."""
 
 import argparse
-import shutil
+import json
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -27,8 +28,11 @@ def run(arguments: argparse.Namespace) -> None:
     """
     folder = arguments.folder
     if folder.exists() and any(folder.iterdir()):
-        if not (folder / INDEX).is_file():
-            raise FileExistsError(f"{folder} is not empty. Name another folder.")
+        if not arguments.overwrite or not _files(folder):
+            raise FileExistsError(
+                f"{folder} is not empty. Name another folder, or replace the images in "
+                "it with --overwrite."
+            )
     source = {"data_dir": arguments.data_dir, "image_size": arguments.image_size}
     info = data.describe(arguments.dataset, **source)
     split = held_out_split(info)
@@ -41,9 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
         return data.load_arrays(arguments.dataset, split, limit=limit, **source)[0]
 
     images = {"train": np.concatenate(list(map(load, train))), "held_out": load(split)}
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in _files(folder):
+        file.unlink(missing_ok=True)
     about = {
         "format_version": FORMAT_VERSION,
         "dataset": info.name,
@@ -66,3 +70,15 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if info.note:
         print(f"Note: {info.note}.")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The index of images that are there, and the pieces that it names; else none."""
+    index = folder / INDEX
+    try:
+        about = json.loads(index.read_bytes())
+        pieces = about["train"]["pieces"] + about["held_out"]["pieces"]
+        names = [Path(piece["file"]).name for piece in pieces]
+    except (KeyError, OSError, TypeError, ValueError):
+        return []
+    return [index, *(folder / name for name in names)]

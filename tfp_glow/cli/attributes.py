@@ -84,7 +84,10 @@ def _of_table(
     """Names of the columns of a CSV file, and batches of its pictures."""
     _check_unconditional(run.model, arguments.csv)
     with arguments.csv.open(newline="", encoding="utf-8-sig") as opened:
-        heading, *lines = [line for line in csv.reader(opened) if line] or [[]]
+        try:
+            heading, *lines = [line for line in csv.reader(opened) if line] or [[]]
+        except csv.Error as error:
+            raise ValueError(f"{arguments.csv} is no table: {error}.") from error
     lines = lines[: arguments.limit]
     if not lines:
         raise ValueError(f"{arguments.csv} has no lines below a heading.")

@@ -33,6 +33,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "read_unfinished",
+    "resume_command",
     "save_model",
     "start_run",
     "telling_of_full_disk",
@@ -108,7 +109,7 @@ def load_run(path: Path) -> Run:
         )
     file = path / "model.keras"
     if not file.exists() and (path / STATE).exists():
-        again = f"Go on with it: `tfp-glow train --resume {quote(str(path))}`."
+        again = f"Go on with it: `{resume_command(path)}`."
     if not file.exists():
         raise FileNotFoundError(
             f"{path} has no model.keras: its training did not reach the end of an "
@@ -141,7 +142,7 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
     if not overwrite:
         resume = ""
         if (path / STATE).exists():
-            resume = f", or go on with it: `tfp-glow train --resume {quote(str(path))}`"
+            resume = f", or go on with it: `{resume_command(path)}`"
         raise FileExistsError(
             f"{path} is not empty. Name another folder, or replace the run in it with "
             f"--overwrite{resume}."
@@ -223,8 +224,18 @@ def telling_of_full_disk(path: Path) -> Iterator[None]:
         raise OSError(
             f"{error.strerror}: {error.filename or path}. What was saved last is "
             "intact. Make room, and go on with\n"
-            f"  tfp-glow train --resume {quote(str(path))}"
+            f"  {resume_command(path)}"
         ) from error
+
+
+def resume_command(path: Path) -> str:
+    """What goes on with a run, on as many devices as it began."""
+    command = f"tfp-glow train --resume {quote(str(path))}"
+    try:
+        strategy = read_config(path).get("strategy")
+    except (FileNotFoundError, ValueError):  # who goes on with it will be told
+        strategy = None
+    return f"{command} --strategy {strategy}" if strategy else command
 
 
 def end_run(path: Path) -> None:

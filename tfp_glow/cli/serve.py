@@ -6,20 +6,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from tfp_glow.cli.listening import bound_socket
 
 __all__ = ["run"]
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Serves until a signal ends it.
+def run(arguments: argparse.Namespace) -> NoReturn:
+    """Serves until a signal ends it, and the process: 1 if requests were given up.
 
     Args:
         arguments: The options of the command.
-
-    Returns:
-        The exit status: 0, or 1 where requests were given up at the end.
 
     Raises:
         ImportError: If the extra `serve` is not installed.
@@ -61,10 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
             verbose=arguments.verbose,
         )
         status = serve(folder, limits, options)
-    if status:  # TensorFlow may still compute what nobody waits for.
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    # TensorFlow may still compute, or load, what nobody waits for.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextmanager

@@ -4,12 +4,12 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from shlex import quote
 from types import FrameType, TracebackType
 
 import keras
 
 from tfp_glow.callbacks import TrainingState
+from tfp_glow.cli.run_folder import resume_command
 
 __all__ = ["StopOnSignal", "Stopped"]
 
@@ -98,7 +98,7 @@ class StopOnSignal(keras.callbacks.Callback):
         print(
             f"Stopped in epoch {self._state.epoch + 1}, after {self._state.batch} of "
             f"{self.params['steps']} steps. Go on with:\n"
-            f"  tfp-glow train --resume {quote(str(self._folder))}",
+            f"  {resume_command(self._folder)}",
             file=sys.stderr,
         )
         raise Stopped(self._received)

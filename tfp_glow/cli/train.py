@@ -132,6 +132,7 @@ def _begin(
     if not is_new:
         stack.enter_context(locked(output))
     info, settings, model, config = new_run(arguments, strategy)
+    config["strategy"] = arguments.strategy
 
     def on_start() -> None:
         if is_new:
@@ -167,6 +168,11 @@ def new_run(
     arguments.crop = arguments.crop or preset.crop
     settings = dataclasses.replace(preset, **_given(arguments, _TRAINING_OPTIONS))
     info = data.describe(arguments.dataset, **_source(arguments))
+    if "train" not in info.num_examples:
+        raise ValueError(
+            f"{info.name!r} has no split `train` to train on. Received: "
+            f"{', '.join(info.num_examples)}. Choose another data set."
+        )
     keras.utils.set_random_seed(arguments.seed)
     with strategy.scope():
         model = _make_model(arguments, info, preset)

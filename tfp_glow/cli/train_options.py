@@ -37,7 +37,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="go on with a training that was stopped or killed, instead of --dataset "
-        "and --output: all other options are those that it began with",
+        "and --output: all other options but --strategy are those that it began with",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the run in RUN"

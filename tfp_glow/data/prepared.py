@@ -332,12 +332,18 @@ def _download(builder: "tfds.core.DatasetBuilder", name: str) -> None:
             f"{name!r} is not prepared in {str(builder.data_dir)!r}, and TensorFlow "
             f"Datasets cannot download it: {error}"
         ) from error
-    except OSError as error:
+    except (OSError, *_failed_downloads()) as error:
         raise FileNotFoundError(
             f"{name!r} is not prepared in {str(builder.data_dir)!r} and could not be "
             f"downloaded ({error}). Name the directory that holds the prepared data "
             "with `data_dir` (--data-dir), or try again with a network."
         ) from error
+
+
+def _failed_downloads() -> tuple[type[Exception], ...]:
+    """What TFDS raises of an answer that is an error, or another file than it knows."""
+    download = require("tensorflow_datasets", "A download").download
+    return download.DownloadError, download.download_manager.NonMatchingChecksumError
 
 
 def _reach(url: str) -> None:

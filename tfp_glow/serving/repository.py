@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -293,8 +295,8 @@ class Repository(ModelRepository):
             self._failed[path] = str(error)
             raise
         try:
-            model = await asyncio.to_thread(ServedModel, path)
-            await asyncio.to_thread(model.warm_up, self._limits.batch_sizes)
+            model = await _in_daemon_thread(ServedModel, path)
+            await _in_daemon_thread(model.warm_up, self._limits.batch_sizes)
         except Exception:
             self._failed[path] = state
             raise
@@ -314,3 +316,18 @@ class Repository(ModelRepository):
         task = asyncio.create_task(version.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _in_daemon_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`asyncio.to_thread`, in a thread that the server's end does not wait for."""
+    done = Future()
+    done.set_running_or_notify_cancel()  # who waits may give up, and it goes on
+
+    def work() -> None:
+        try:
+            done.set_result(function(*arguments))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await asyncio.wrap_future(done)

@@ -134,8 +134,6 @@ def _run(options: argparse.Namespace, bundle: Path) -> None:
             f"The bundle was exported for {dataset!r}. Received: images of "
             f"{about['dataset']!r} in {options.data}. Export for them: --dataset."
         )
-    if saved is None:
-        _clear(output)
     _prepare_jax(bundle)
     _Run(options, bundle, output, manifest, train, held_out, about, started).go(saved)
 
@@ -222,6 +220,7 @@ class _Run:
         seconds = max(self.training.compile_seconds.values())
         print(f"Compiled in {seconds:.0f} s.", flush=True)
         if saved is None:
+            _clear(self.output)  # now that all is known to work
             self.training.initialize()
         else:
             arrays, about = saved
