@@ -65,9 +65,7 @@ def test_noise_stays_in_the_bin_and_depends_on_the_image(num_bits):
     images = np.full([500, 4, 2, 1], 255, np.uint8)
     images[::2] = 0
     # Far in the tails.
-    normals = 6 * np.random.default_rng(1).normal(
-        size=[500, 4, 2, 1]
-    )  # far in the tails
+    normals = 6 * np.random.default_rng(1).normal(size=[500, 4, 2, 1])
     x, _ = dequantizer(images, normals=tf.constant(normals, tf.float32))
     kept = images >> (8 - num_bits) << (8 - num_bits)
     np.testing.assert_array_equal(tfg.quantize(x, num_bits), kept)
