@@ -1,5 +1,6 @@
 """`GlowModel`: images in, images out."""
 
+import json
 import shutil
 import warnings
 import zipfile
@@ -527,6 +528,7 @@ def test_rejects_temperatures(model, temperature):
         ({"dtype": "mixed_float16"}, ValueError, "one of.*Received: dtype='mixed_fl"),
         ({"dtype": "bfloat16"}, ValueError, "`dtype` must.*mean 'mixed_bfloat16'"),
         ({"network_dtype": "bfloat16"}, TypeError, 'dtype="mixed_bfloat16"'),
+        ({"chain": "a chain"}, TypeError, r"`chain`.*='a chain'.*`FlowModel\("),
         ({"num_levels": 4}, ValueError, r"divisible by 16\. Received: event_shape="),
         ({"coupling": "afine"}, ValueError, "Did you mean 'affine'"),
         ({"memory": "reversable"}, ValueError, "Did you mean 'reversible'"),
@@ -561,6 +563,38 @@ def test_counts_from_numpy():
     counts = {"num_classes": labels().max() + 1, "hidden_channels": np.int32(8)}
     model = tfg.GlowModel((8, 8, 1), **(SMALL | counts))
     assert keras.saving.serialize_keras_object(model)["config"]["num_classes"] == 3
+
+
+def test_arguments_of_numpy_and_tensorflow_are_stored_as_plain_ones(tmp_path):
+    plain = {
+        "context_shape": [3],
+        "num_classes": 2,
+        "weight_y": 0.25,
+        "learn_top_prior": True,
+        "unroll": True,
+        "seed": 1,
+    }
+    other = {
+        "context_shape": tf.TensorShape([3]),
+        "num_classes": np.int64(2),
+        "weight_y": np.float32(0.25),
+        "learn_top_prior": np.bool_(True),
+        "unroll": np.bool_(True),
+        "seed": np.int64(1),
+    }
+    small = {"num_levels": 1, "num_steps": 1, "hidden_channels": 4, "name": "flow"}
+    expected = json.dumps(tfg.GlowModel((4, 4, 1), **small, **plain).get_config())
+    model = tfg.GlowModel(tf.TensorShape([4, 4, 1]), **small, **other)
+    assert json.dumps(model.get_config()) == expected
+    other["context_shape"] = [np.int64(3)]
+    again = tfg.GlowModel(np.array([4, 4, 1]), **small, **other)
+    assert json.dumps(again.get_config()) == expected
+    model.save_pretrained(tmp_path)
+    loaded = tfg.GlowModel.from_pretrained(tmp_path)
+    assert json.dumps(loaded.get_config()) == expected
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert json.dumps(loaded.get_config()) == expected
 
 
 def test_predict_takes_labels(conditional):

@@ -30,6 +30,13 @@ __all__ = ["GlowModel"]
 FORMAT_VERSION = 1
 """Of the configuration in a `.keras` file; a later one may not be readable here."""
 
+_INSTEAD = {
+    "chain": "A model has to be made again of its arguments: give it `num_levels` and "
+    "so on, or train `FlowModel(glow_distribution(Glow(..., chain=chain)))`.",
+    "network_dtype": 'Give the model `dtype="mixed_bfloat16"`.',
+}
+"""Of what `Glow` takes and a model does not."""
+
 _PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 
 
@@ -92,10 +99,11 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
                 networks compute in bfloat16, and all else in float32. Keras's dtype
                 policy when not given.
             name: Name of the model.
-            **glow_arguments: What `Glow` takes besides.
+            **glow_arguments: What `Glow` takes besides, but `chain` and
+                `network_dtype`.
 
         Raises:
-            TypeError: If an argument is unknown.
+            TypeError: If an argument is unknown, or one of `Glow` alone.
             ValueError: If an argument has a value that it cannot have.
         """
         check_num_bits(num_bits)
@@ -103,11 +111,10 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         num_classes = glow_arguments.get("num_classes")
         check_weight_y(weight_y, num_classes)
         policy = _policy(dtype)
-        if "network_dtype" in glow_arguments:
+        for key in _INSTEAD.keys() & glow_arguments:
             raise TypeError(
-                "`network_dtype` is an argument of `Glow`. Received: network_dtype="
-                f"{glow_arguments['network_dtype']!r}. Give the model "
-                '`dtype="mixed_bfloat16"`.'
+                f"`{key}` is an argument of `Glow` alone. Received: "
+                f"{key}={glow_arguments[key]!r}. {_INSTEAD[key]}"
             )
         glow = Glow(
             event_shape,
@@ -118,17 +125,14 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         )
         super().__init__(glow_distribution(glow), name=name, dtype=policy)
         config = {
-            "event_shape": tuple(glow.event_shape),
+            "event_shape": glow.event_shape,
             "num_bits": num_bits,
             "dequantization": dequantization,
             "weight_y": weight_y,
             "seed": seed,
             **glow_arguments,
         }
-        self._config = {
-            key: int(value) if isinstance(value, np.integer) else value
-            for key, value in config.items()
-        }
+        self._config = {key: _plain(value) for key, value in config.items()}
         self.num_bits = num_bits
         self._memory_of_steps: str | None = None
         self._seed = seed or 0
@@ -370,6 +374,14 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         """
         del line_length, positions, kwargs
         print_fn(summary_table(self))
+
+
+def _plain(value: Any) -> Any:
+    """An argument without types of NumPy and TensorFlow, which JSON does not know."""
+    if value is None or isinstance(value, str) or callable(value):
+        return value
+    value = np.asarray(value).tolist()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _policy(dtype: Any) -> keras.DTypePolicy:

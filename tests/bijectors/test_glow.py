@@ -281,3 +281,47 @@ def test_levels_of_others_keep_their_activations():
         small(chain=chain, num_levels=1, memory="reversible")
     merged = small(memory="reversible").merged()  # one of ours that is not trained
     assert merged.memory == "stored"
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_a_given_chain_is_taken_as_it_is(dtype):
+    glow = small(num_levels=1, dtype=dtype)
+    same = tfg.Glow([4, 4, 1], chain=glow.chain)  # whose default is 3 levels
+    assert same.dtype == dtype
+    assert same.parameters["num_levels"] == 1
+    x = tf.cast(images(2), dtype)
+    np.testing.assert_array_equal(same.inverse(x), glow.inverse(x))
+    assert same.copy(name="copy").chain is glow.chain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtype": "float64"}, r"`dtype` must be.*`chain`, tf.float32.*tf.float64"),
+        (
+            {"event_shape": (8, 8, 1)},
+            r"`event_shape` must be.*`chain`, \(4, 4, 1\).*Received:.*\(8, 8, 1\)",
+        ),
+    ],
+)
+def test_rejects_what_a_given_chain_is_not(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small(chain=small().chain, **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_steps": 7},
+        {"dtype": tf.float64},
+        {"event_shape": [8, 8, 1]},
+        {"coupling": "additive", "name": "copy"},
+    ],
+)
+def test_copy_rejects_what_its_chain_cannot_follow(arguments):
+    name, value = next(iter(arguments.items()))
+    with pytest.raises(ValueError, match="copy` changes only.*'chain'.*Rec") as caught:
+        small().copy(**arguments)
+    assert f"Received: {name}={value!r}. Make" in str(caught.value)
+    with pytest.raises(TypeError, match="num_stps"):
+        small().copy(num_stps=7)

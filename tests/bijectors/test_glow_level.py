@@ -62,6 +62,16 @@ def test_number_of_variables_does_not_grow_with_steps(permutation):
         assert variable.shape[0] == 5
 
 
+@pytest.mark.parametrize("permutation", ["invertible_conv", "shuffle", "reverse"])
+def test_steps_first_seen_in_a_function_are_of_use_outside(permutation):
+    level = small(num_steps=2, permutation=permutation)
+    h = tf.random.stateless_normal([1, 2, 2, 4], seed=[0, 0], dtype=tf.float64)
+    inside = tf.function(lambda h: level.steps[1].inverse(h))(h)
+    np.testing.assert_allclose(level.steps[1].inverse(h), inside)
+    again = tf.function(lambda h: level.steps[1].forward(h))(inside)
+    np.testing.assert_allclose(again, h)
+
+
 def test_steps_start_different():
     first, second = small(num_steps=2).steps
     assert np.any(first.permutation.matrix() != second.permutation.matrix())

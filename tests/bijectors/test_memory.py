@@ -99,6 +99,15 @@ def test_copies_share_the_choice(device):
     assert small(memory="stored").copy(memory="reversible").memory == "reversible"
 
 
+def test_the_copy_made_last_decides_for_all(device):
+    glow = small()
+    copy = glow.copy(memory="reversible")
+    glow.inverse(tf.zeros([10, 4, 4, 1]))  # would have chosen "stored"
+    assert copy.memory == glow.memory == "reversible"
+    glow.copy(memory="auto").inverse(tf.zeros([10, 4, 4, 1]))
+    assert copy.memory == glow.memory == "stored"
+
+
 def test_an_unknown_batch_counts_as_64_images(device):
     glow = small()
     tf.function(

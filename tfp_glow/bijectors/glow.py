@@ -1,9 +1,8 @@
 """Glow: the multi-scale chain of levels of steps of flow."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfp_glow._checks import (
@@ -13,7 +12,7 @@ from tfp_glow._checks import (
     check_event_shape,
     check_positive_integer,
 )
-from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
+from tfp_glow.bijectors.glow_chain import check_chain, new_chain
 from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.memory import (
@@ -25,24 +24,15 @@ from tfp_glow.bijectors.memory import (
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.bijectors.step_factory import COUPLINGS, PERMUTATIONS, SCALES
-from tfp_glow.bijectors.top_prior import TopPrior
-from tfp_glow.context import (
-    ContextShape,
-    check_context,
-    check_context_shape,
-    context_shape_at,
-)
+from tfp_glow.context import ContextShape, check_context, check_context_shape
 
 __all__ = ["Glow"]
 
 _USUAL_BATCH_SIZE = 64
 """For which `memory="auto"` chooses where the batch's size is not known."""
 
-# A prior's scale is that of data: it may well differ from 1, unlike a coupling's.
-_SPLIT_LOG_SCALE_FNS = {
-    "sigmoid": tf.identity,
-    "bounded": partial(bounded_log_scale, bound=3.0),
-}
+# Of a copy, whose levels are there already.
+_CHANGED_BY_COPY = ["chain", "memory", "name", "validate_args"]
 
 
 class Glow(OnePass):
@@ -94,7 +84,7 @@ class Glow(OnePass):
         network_fn: Callable[[int, int], Callable] | None = None,
         seed: int | None = None,
         chain: MultiScaleChain | None = None,
-        dtype: tf.DType = tf.float32,
+        dtype: tf.DType | None = None,
         validate_args: bool = False,
         name: str = "glow",
     ) -> None:
@@ -130,7 +120,8 @@ class Glow(OnePass):
                 a `tf.function`, as Keras trains: an eager `tf.GradientTape` keeps what
                 it sees. `"auto"` takes `"stored"` where the activations of a batch need
                 at most half of the device's memory, and says in the log `tfp_glow` what
-                it took: see `memory`.
+                it took: see `memory`. It belongs to the chain, and so to all copies
+                that share it: the one made last decides for all.
             unroll: Whether the steps of a level follow one another in the graph, or run
                 as one loop, whose graph does not grow with `num_steps`. Unrolled steps
                 are a little faster, and many of them start much later. By default up
@@ -142,22 +133,30 @@ class Glow(OnePass):
                 returns its coupling network. The paper's when not given. Its input
                 ends with the channels of a context, where there is one.
             seed: Seed of the initial values.
-            chain: The chain, when it exists already.
-            dtype: Type of new variables, and of the events.
+            chain: The chain, when it exists already. What shapes a new one, such as
+                `num_levels` and `num_steps`, changes nothing of it.
+            dtype: Type of new variables, and of the events. That of `chain`, or
+                `tf.float32`, when not given.
             validate_args: Whether to check values at run time.
             name: Name of the bijector.
 
         Raises:
             TypeError: If a type is not one of floating-point numbers.
             ValueError: If `event_shape` is not divisible, a count is not a positive
-                integer, a name is unknown, or where `memory` is `"reversible"` a level
-                of `chain` is not ours or a network no function of its input.
+                integer, a name is unknown, `event_shape` or `dtype` is not that of
+                `chain`, or where `memory` is `"reversible"` a level of `chain` is not
+                ours or a network no function of its input.
         """
-        dtype = as_floating("dtype", dtype)
+        if chain is not None:
+            num_levels, dtype = len(chain.levels), dtype or chain.dtype
+        dtype = as_floating("dtype", dtype or tf.float32)
         network_dtype = as_floating("network_dtype", network_dtype or dtype)
         parameters = dict(locals())
-        height, width, channels = check_event_shape(event_shape, num_levels)
-        context_shape = check_context_shape(context_shape, (height, width))
+        if chain is None:
+            event_shape = check_event_shape(event_shape, num_levels)
+        else:
+            event_shape = check_chain(chain, event_shape, dtype)
+        context_shape = check_context_shape(context_shape, event_shape[:2])
         check_positive_integer("num_steps", num_steps)
         check_positive_integer("hidden_channels", hidden_channels)
         check_choice("coupling", coupling, COUPLINGS)
@@ -167,48 +166,29 @@ class Glow(OnePass):
         check_choice("memory", memory, MEMORY)
         with tf.name_scope(name) as name:
             if chain is None:
-                rng = np.random.default_rng(seed)
-                levels = [
-                    GlowLevel(
-                        channels * 2**i,
-                        num_steps=num_steps,
-                        hidden_channels=hidden_channels,
-                        coupling=coupling,
-                        permutation=permutation,
-                        scale=scale,
-                        memory="stored" if memory == "auto" else memory,
-                        unroll=unroll,
-                        context_shape=context_shape_at(context_shape, 2 ** (i + 1)),
-                        network_fn=network_fn,
-                        network_dtype=network_dtype,
-                        spatial_shape=(height // 2 ** (i + 1), width // 2 ** (i + 1)),
-                        seed=int(rng.integers(2**31)),
-                        dtype=dtype,
-                        name=f"level_{i}",
-                    )
-                    for i in range(num_levels)
-                ]
-                top_prior = None
-                if learn_top_prior or (num_classes, context_shape) != (None, None):
-                    top_prior = TopPrior(
-                        channels * 2 ** (num_levels + 1),
-                        num_classes=num_classes,
-                        context_shape=context_shape_at(context_shape, 2**num_levels),
-                        learn_prior=learn_top_prior,
-                        dtype=dtype,
-                    )
-                chain = MultiScaleChain(
-                    levels,
-                    [height, width, channels],
-                    split_log_scale_fn=_SPLIT_LOG_SCALE_FNS[scale],
-                    top_prior=top_prior,
+                chain = new_chain(
+                    event_shape,
+                    num_levels=num_levels,
+                    num_steps=num_steps,
+                    hidden_channels=hidden_channels,
+                    coupling=coupling,
+                    permutation=permutation,
+                    scale=scale,
+                    learn_top_prior=learn_top_prior,
+                    num_classes=num_classes,
                     context_shape=context_shape,
+                    memory=memory,
+                    unroll=unroll,
+                    network_dtype=network_dtype,
+                    network_fn=network_fn,
+                    seed=seed,
                     dtype=dtype,
                 )
             self.chain = chain
             self._num_classes = num_classes
             self._context_shape = context_shape
-            self._chooses_memory = set_memory(chain.levels, memory)
+            # Of the chain, as all about memory: it is what copies share.
+            chain.chooses_memory = set_memory(chain.levels, memory)
             self._bytes_per_image = stored_bytes_per_image(
                 chain.level_shapes,
                 num_steps=num_steps,
@@ -244,7 +224,7 @@ class Glow(OnePass):
 
         `"stored"` or `"reversible"`, or `"auto"` while there was nothing to choose for.
         """
-        if self._chooses_memory and not self._batch_size:
+        if self.chain.chooses_memory and not self._batch_size:
             return "auto"
         return getattr(self.levels[0], "memory", "stored")
 
@@ -267,7 +247,7 @@ class Glow(OnePass):
         if batch_size is None:
             batch_size = _USUAL_BATCH_SIZE
         check_positive_integer("batch_size", batch_size)
-        if self._chooses_memory and batch_size != self._batch_size:
+        if self.chain.chooses_memory and batch_size != self._batch_size:
             memory = choose_memory(
                 self._bytes_per_image, batch_size, self._obstacle_to_reversing
             )
@@ -295,6 +275,25 @@ class Glow(OnePass):
     def context_shape(self) -> tuple[int, ...] | None:
         """Shape of a context, or None where the model takes none."""
         return self._context_shape
+
+    def copy(self, **overrides: Any) -> "Glow":
+        """The same map, sharing the chain: its variables, and its memory.
+
+        Args:
+            **overrides: `chain`, `memory`, `name` or `validate_args`, where another is
+                wanted.
+
+        Raises:
+            ValueError: If it is an argument that shapes a new chain.
+        """
+        fixed = (self.parameters.keys() & overrides).difference(_CHANGED_BY_COPY)
+        if fixed:
+            received = ", ".join(f"{key}={overrides[key]!r}" for key in sorted(fixed))
+            raise ValueError(
+                f"A copy shares its chain: `copy` changes only {_CHANGED_BY_COPY}. "
+                f"Received: {received}. Make a new `Glow` with that."
+            )
+        return super().copy(**overrides)
 
     def merged(self) -> "Glow":
         """The same map, of what the variables are now, to be used without training.
@@ -362,7 +361,7 @@ class Glow(OnePass):
         num_images = leading.num_elements()
         if num_images is None:
             num_images = self._batch_size or _USUAL_BATCH_SIZE
-        if self._chooses_memory and num_images > self._batch_size:
+        if self.chain.chooses_memory and num_images > self._batch_size:
             self.choose_memory(num_images)
 
     def last_level_output(

@@ -240,10 +240,13 @@ class GlowLevel(SqueezedSteps):
                 variable, lambda v: v[k], shape=variable.shape[1:]
             )
 
-        return tuple(
-            self._factory.step({key: view(v, k) for key, v in self.stacked.items()}, k)
-            for k in range(self._num_steps)
-        )
+        with tf.init_scope():  # What is kept must not belong to a graph.
+            return tuple(
+                self._factory.step(
+                    {key: view(v, k) for key, v in self.stacked.items()}, k
+                )
+                for k in range(self._num_steps)
+            )
 
     def prepare(self) -> PreparedSteps:
         """What depends on the parameters alone."""
