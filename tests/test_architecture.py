@@ -32,6 +32,7 @@ ORDER = [
     "layers",
     "networks",
     "user_network",
+    "_trainable",
     "bijectors",
     "distributions",
     "_inputs",
@@ -68,6 +69,7 @@ HELPERS = {"_extras", "_pictures", "_suggest", "_checks"}
 
 KERAS = {
     "adamax",
+    "_trainable",
     "_first_batch",
     "flow_model",
     "glow_model",

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_glow as tfg
+from tfp_glow._inputs import check_condition
 from tfp_glow.dequantization import (
     as_seed,
     bin_centers,
@@ -153,6 +154,34 @@ def test_discrete_log_prob_is_the_density_times_the_volume_of_a_bin(num_bits):
 def test_rejects_images_that_are_no_bytes(function, dtype):
     with pytest.raises(TypeError, match=rf"`uint8`.*Received: dtype={dtype.name}\."):
         function(tf.zeros([1, 2, 2, 1], dtype))
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, "float16", tf.int32])
+def test_rejects_types_that_hold_no_bin_with_its_noise(dtype):
+    message = rf"float32 or float64.*Received: dtype={tf.as_dtype(dtype).name}\..*cast"
+    for make in (
+        lambda: tfg.dequantize(BYTES, seed=0, dtype=dtype),
+        lambda: tfg.dequantize(BYTES, noise=0.5, dtype=dtype),
+        lambda: bin_centers(BYTES, dtype=dtype),
+        lambda: uniform_noise([3], 0, dtype),
+    ):
+        with pytest.raises(TypeError, match=message):
+            make()
+
+
+def test_images_are_a_context_of_a_flow_of_16_bits():
+    glow = tfg.Glow(
+        [16, 16, 1],
+        num_levels=1,
+        num_steps=1,
+        hidden_channels=4,
+        context_shape=[16, 16, 1],
+        dtype=tf.bfloat16,
+    )
+    condition = check_condition(glow, None, BYTES, tf.zeros([1, 16, 16, 1]))
+    expected = tf.cast(bin_centers(BYTES), tf.bfloat16)
+    assert condition["context"].dtype == tf.bfloat16
+    np.testing.assert_array_equal(condition["context"], expected)
 
 
 @pytest.mark.parametrize("seed", [1.5, True, [1, 2, 3], [[1, 2]]])

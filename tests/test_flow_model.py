@@ -135,10 +135,8 @@ def test_layers_that_keras_does_not_train_are_not_trained():
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [2, 2, 4])
     model = tfg.FlowModel(tfd.TransformedDistribution(base, bijector))
     x = np.random.default_rng(0).normal(size=[32, 2, 2, 4]).astype("float32")
-    other = next(v for v in model.variables if v.value is network.layers[1].bias.value)
     for is_trained in (True, False, True):
         network.layers[0].trainable = is_trained
-        other.trainable = not is_trained  # the model's own choice, of the same layer
         model.compile()
         before = [layer.kernel.numpy() for layer in network.layers]
         model.fit(x, epochs=1, verbose=0)
@@ -147,7 +145,103 @@ def test_layers_that_keras_does_not_train_are_not_trained():
             for old, layer in zip(before, network.layers, strict=True)
         ]
         assert is_same == [not is_trained, False]
-        assert other.trainable  # as its layer has it
+
+
+@pytest.mark.parametrize("first", ["model", "layer"])
+def test_what_a_model_or_a_layer_has_frozen_is_trained_when_neither_has(first):
+    network = keras.layers.Conv2D(4, 3, padding="same")
+    bijector = tfg.GlowAffineCoupling(4, network=network)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [2, 2, 4])
+    model = tfg.FlowModel(tfd.TransformedDistribution(base, bijector))
+    x = np.random.default_rng(0).normal(size=[8, 2, 2, 4]).astype("float32")
+    of_model = next(v for v in model.variables if v.value is network.bias.value)
+    of_layer = network.bias
+    sides = [of_model, of_layer] if first == "model" else [of_layer, of_model]
+    steps = [(0, False), (1, False), (0, True), (1, True)]
+    for side, is_trained in steps:
+        sides[side].trainable = is_trained
+        model.compile()
+        before = network.bias.numpy()
+        model.fit(x, verbose=0)
+        expected = (side, is_trained) == steps[-1]
+        assert of_model.trainable == expected
+        assert np.any(network.bias != before) == expected
+
+
+@keras.saving.register_keras_serializable(package="tests_of_flow_model")
+def one_layer(channels_in: int, channels_out: int) -> keras.layers.Layer:
+    return keras.layers.Conv2D(channels_out, 3, padding="same")
+
+
+def test_a_loaded_model_knows_who_has_frozen_what(tmp_path):
+    def sides(model):
+        """The kernel in its layer, and the bias in the model."""
+        layer = model.glow.levels[0].networks[0].network
+        bias = next(v for v in model.variables if v.value is layer.bias.value)
+        return [layer.kernel, bias]
+
+    model = tfg.GlowModel((4, 4, 1), num_levels=1, num_steps=1, network_fn=one_layer)
+    for side in sides(model):
+        side.trainable = False
+    model.compile()
+    model.fit(np.zeros([8, 4, 4, 1], np.uint8), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == 8
+    assert [side.trainable for side in sides(loaded)] == [False, False]
+    for side in sides(loaded):
+        side.trainable = True
+    loaded.compile()
+    assert len(loaded.trainable_variables) == 10
+
+
+def weighted(weights):
+    """The loss of weighted batches, as a model whose weights stay gives it."""
+    model = tfg.FlowModel(act_norm_distribution())
+    model.compile(keras.optimizers.SGD(0.0))
+    tfg.initialize(model.distribution, vectors(8))
+    data = tf.data.Dataset.from_tensors((vectors(8), None, weights))
+    return model.fit(data, verbose=0).history["loss"], model.evaluate(data, verbose=0)
+
+
+def test_weights_of_examples_may_be_a_column():
+    weights = np.arange(8.0)
+    expected, (column, evaluated) = weighted(weights), weighted(weights[:, np.newaxis])
+    assert (column, evaluated) == expected
+    # The examples are unequal, so that it matters which weight goes with which.
+    assert evaluated != pytest.approx(weighted(np.full(8, weights.mean()))[1])
+
+
+def test_weights_of_labelled_images_may_be_a_column():
+    options = {"num_levels": 1, "num_steps": 1, "hidden_channels": 4, "num_classes": 2}
+    model = tfg.GlowModel((4, 4, 1), weight_y=0.5, seed=0, **options)
+    x = np.random.default_rng(0).integers(0, 256, [8, 4, 4, 1], np.uint8)
+    y, weights = np.arange(8) % 2, np.array([4.0, 0, 0, 0, 4, 0, 0, 0])
+    few = model.evaluate(x[::4], y[::4], verbose=0, return_dict=True)
+    found = [
+        model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+        for weight in (weights, weights[:, np.newaxis])
+    ]
+    assert found[0] == found[1]
+    assert set(found[0]) == {"loss", "bits_per_dim", "label_bits"}
+    # Their noise is that of the same places in the batch, and another one.
+    assert found[0]["label_bits"] == pytest.approx(few["label_bits"], rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [[], [1], [7], [8, 2], [1, 8], [8, 1, 1]])
+def test_other_weights_of_examples_are_refused(shape):
+    with pytest.raises(ValueError, match=r"`sample_weight` must have.*Received: shape"):
+        weighted(np.ones(shape))
+
+
+@pytest.mark.parametrize("num", [1, 7])
+def test_weights_of_unknown_number_are_not_repeated(num):
+    data = tf.data.Dataset.from_tensor_slices
+    x, weights = data(vectors(8)).batch(8), data(np.ones(num)).batch(num)
+    x = tf.data.Dataset.zip(x, weights).map(lambda x, weight: (x, None, weight))
+    model = tfg.FlowModel(act_norm_distribution())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one number an example"):
+        model.fit(x, verbose=0)
 
 
 def test_a_chain_of_float64_is_initialised_and_trained():

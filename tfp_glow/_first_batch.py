@@ -1,13 +1,21 @@
-"""A look at data before training."""
+"""A look at data before training, and at the weights of examples."""
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["check_sample_weight", "first_batch", "reject_targets"]
+__all__ = [
+    "as_weights",
+    "check_sample_weight",
+    "first_batch",
+    "look_at_first",
+    "reject_targets",
+]
 
 
 def reject_targets(y: Any) -> None:
@@ -26,6 +34,55 @@ def check_sample_weight(y: Any, kwargs: dict[str, Any]) -> None:
             "Keras passes `sample_weight` on only where there are labels `y`. "
             "Received: sample_weight without y. Repeat or leave out examples instead."
         )
+
+
+def as_weights(sample_weight: Any, losses: tf.Tensor) -> tf.Tensor | None:
+    """Weights of the shape of the losses that they are for, so that none broadcasts.
+
+    Args:
+        sample_weight: As Keras hands it out, `[B]` or `[B, 1]`, or None.
+        losses: `[B]`.
+
+    Returns:
+        The weights, `[B]`, in the type of the losses; None where there are none.
+
+    Raises:
+        ValueError: If they have another shape.
+        tf.errors.InvalidArgumentError: If that is only known when it runs.
+    """
+    if sample_weight is None:
+        return None
+    weights, shape = tf.cast(sample_weight, losses.dtype), losses.shape
+    expected = "`sample_weight` must have shape [B] or [B, 1], one number an example"
+    if not any(map(weights.shape.is_compatible_with, (shape, shape.concatenate([1])))):
+        raise ValueError(
+            f"{expected}: here {shape}, with or without a last 1. Received: "
+            f"shape={weights.shape}. Average or add up what there is of an example."
+        )
+    # For a B that is not known before. XLA, which asserts nothing, can reshape alone.
+    tf.debugging.assert_equal(tf.size(weights), tf.size(losses), f"{expected}.")
+    return tf.reshape(weights, tf.shape(losses))
+
+
+def look_at_first(x: Any, y: Any, batch_size: int) -> tuple[tuple, Any]:
+    """The first batch of what `fit` is given, and x as Keras is to get it.
+
+    Args:
+        x: What `fit` takes.
+        y: Labels, where x is an array.
+        batch_size: Of arrays.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+    if isinstance(x, Iterator):
+        first = next(x, None)
+        x = (batch for batch in chain([first], x))  # Keras wants a generator
+    else:
+        first = first_batch(x, y, batch_size)
+    if first is None:
+        raise ValueError("`fit` needs data. Received: an empty data set.")
+    return first, x
 
 
 def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:

@@ -182,7 +182,7 @@ def _as_context(context: tf.Tensor, glow: "Glow", batch: tf.Tensor) -> tf.Tensor
             f"for all. Received: shape={context.shape}."
         )
     if context.dtype == tf.uint8:
-        context = bin_centers(context, dtype=glow.dtype)
+        context = bin_centers(context)  # exact; the flow may be of fewer bits
     context = tf.cast(context, glow.dtype)
     if is_one_for_all:
         context = tf.broadcast_to(context, [tf.shape(batch)[0], *wanted])

@@ -57,13 +57,13 @@ def dequantize(
         first_image: Number of the first image in a larger batch, of which the others
             are elsewhere: together they get the noise that the whole batch would get.
             Needs images whose `H W C` is divisible by 4.
-        dtype: Type of the result.
+        dtype: Type of the result, float32 or float64.
 
     Returns:
         Continuous images in `[-0.5, 0.5)`, `[..., H, W, C]`.
 
     Raises:
-        TypeError: If `images` is not `uint8`.
+        TypeError: If `images` is not `uint8`, or `dtype` neither float32 nor float64.
         ValueError: If `num_bits` is not an integer from 1 to 8.
 
     Example:
@@ -90,13 +90,13 @@ def bin_centers(
     Args:
         images: `uint8`, `[..., H, W, C]`.
         num_bits: How many of the 8 bits are kept, the highest ones.
-        dtype: Type of the result.
+        dtype: Type of the result, float32 or float64.
 
     Returns:
         Continuous images in `(-0.5, 0.5)`, `[..., H, W, C]`.
 
     Raises:
-        TypeError: If `images` is not `uint8`.
+        TypeError: If `images` is not `uint8`, or `dtype` neither float32 nor float64.
         ValueError: If `num_bits` is not an integer from 1 to 8.
 
     Example:
@@ -218,9 +218,14 @@ def uniform_noise(
     Args:
         shape: Shape of the noise.
         seed: An integer, two integers, or None for new noise.
-        dtype: Type of the noise.
+        dtype: Type of the noise, float32 or float64.
         first_image: See `dequantize`.
+
+    Raises:
+        TypeError: If `dtype` is neither float32 nor float64.
+        ValueError: If `seed` is none of these.
     """
+    _check_precision(dtype)
     key, counter = counter_of_image(first_image, shape, seed, tf.uint32)
     bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape, key=key, counter=counter, alg=PHILOX, dtype=tf.uint32
@@ -275,8 +280,21 @@ def as_seed(seed: Seed | None) -> tf.Tensor:
     return seed if seed.shape.rank == 1 else tf.stack([seed, 0])
 
 
+def _check_precision(dtype: tf.DType) -> None:
+    """Raises unless a type holds 8 bits of a bin and 16 of noise."""
+    dtype = tf.as_dtype(dtype)
+    if dtype not in (tf.float32, tf.float64):
+        raise TypeError(
+            "`dtype` must be float32 or float64: bins and their noise fill 24 bits. "
+            f"Received: dtype={dtype.name}. Dequantise in float32 and cast the result, "
+            'or let a `GlowModel` of `dtype="mixed_bfloat16"` compute its networks in '
+            "16 bits."
+        )
+
+
 def _bins(images: tf.Tensor, num_bits: int, dtype: tf.DType) -> tf.Tensor:
     check_num_bits(num_bits)
+    _check_precision(dtype)
     images = tf.convert_to_tensor(images)
     if images.dtype != tf.uint8:
         raise TypeError(

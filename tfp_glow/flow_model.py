@@ -1,8 +1,7 @@
 """A Keras model that trains any TFP distribution by maximum likelihood."""
 
 import warnings
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -10,8 +9,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow._checks import check_positive_number
-from tfp_glow._first_batch import check_sample_weight, first_batch, reject_targets
+from tfp_glow._first_batch import (
+    as_weights,
+    check_sample_weight,
+    look_at_first,
+    reject_targets,
+)
 from tfp_glow._replicas import for_keras, make_equal, sum_over_replicas
+from tfp_glow._trainable import Weight, follow_layers, freeze, frozen
 from tfp_glow.adamax import Adamax
 from tfp_glow.bijectors.initialize import (
     dtype_of,
@@ -19,7 +24,6 @@ from tfp_glow.bijectors.initialize import (
     is_initialized,
 )
 from tfp_glow.step_guard import StepGuard
-from tfp_glow.user_network import follow_layers, freeze
 
 tfd = tfp.distributions
 
@@ -80,16 +84,9 @@ class FlowModel(keras.Model):
     def _add_variables(self, variables: Iterable[tf.Variable]) -> None:
         """Makes variables that exist already weights of the model."""
         for variable in variables:
-            # The wrapper holds the very same `tf.Variable`. Tracking it is private in
-            # Keras; there is no public way to give a model a variable that exists.
-            self._track_variable(
-                keras.Variable(
-                    variable,
-                    dtype=variable.dtype.name,
-                    trainable=variable.trainable,
-                    name=variable.name.split(":")[0].replace("/", "_"),
-                )
-            )
+            # Private in Keras, which has no public way to give a model a variable that
+            # exists already.
+            self._track_variable(Weight.of(variable))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Log-density of each example, `[B]`, in nats, in the distribution's type."""
@@ -128,18 +125,15 @@ class FlowModel(keras.Model):
         Logs `gradient_norm` besides: that of all variables together, summed over
         replicas, before it is clipped.
         """
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         metrics = [v.value for metric in self.metrics for v in metric.variables]
         before = [tf.identity(value) for value in metrics if self.step_guard]
         with tf.GradientTape() as tape:
-            y_pred = self(x)
-            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            loss, num_examples = self._loss_of(data)
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = [
             None if gradient is None else tf.convert_to_tensor(gradient)
             for gradient in tape.gradient(scaled_loss, self.trainable_variables)
         ]
-        num_examples = _num_examples(y_pred)
         known = [g for g in gradients if g is not None]
         loss, num_examples, *known = sum_over_replicas([loss, num_examples, *known])
         known = iter(known)
@@ -166,13 +160,19 @@ class FlowModel(keras.Model):
 
     def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """The loss of one batch."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred = self(x)
-        loss = self.compute_loss(x, y, y_pred, sample_weight)
-        self._track_loss(*sum_over_replicas([loss, _num_examples(y_pred)]))
+        self._track_loss(*sum_over_replicas(self._loss_of(data)))
         logs = self.get_metrics_result()
         del logs["gradient_norm"]
         return for_keras(logs)
+
+    def _loss_of(self, data: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        """The loss of one batch, and how many examples that has."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x)
+        one_each = tf.nest.flatten(y_pred)[0]  # [B]
+        sample_weight = as_weights(sample_weight, one_each)
+        loss = self.compute_loss(x, y, y_pred, sample_weight)
+        return loss, tf.cast(tf.size(one_each), one_each.dtype)
 
     def _track_loss(self, loss: tf.Tensor, num_examples: tf.Tensor) -> None:
         for metric in self.metrics:
@@ -197,6 +197,11 @@ class FlowModel(keras.Model):
         self.step_guard = guard
         self.train_function = other[1] if known else None
         self.make_train_function()
+
+    def forget_steps(self) -> None:
+        """Has training steps traced anew, as where they need another learning rate."""
+        self._other_steps = None
+        self.make_train_function(force=True)
 
     def compile(
         self,
@@ -251,13 +256,14 @@ class FlowModel(keras.Model):
         config = super().get_compile_config()
         # Keras's has what "auto" has become here: another machine is to choose anew.
         ours = {"clip_norm": self.clip_norm, "jit_compile": self._asked_jit_compile}
-        frozen = [i for i, v in enumerate(self.variables) if not v.trainable]
-        return config and {**config, **ours, "frozen": frozen}  # no slots of these
+        return config and {**config, **ours, **frozen(self.variables)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores what `compile` was given, and the optimizer's variables."""
         config = dict(config)
-        freeze([self.variables[i] for i in config.pop("frozen", ())], self._flows())
+        names = ("frozen", "frozen_by_layers")  # The optimizer has no slots of these.
+        indices = {name: config.pop(name, ()) for name in names}
+        freeze(self.variables, self._flows(), **indices)
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
@@ -292,13 +298,7 @@ class FlowModel(keras.Model):
             raise ValueError(f"There is nothing to train. {what} {mend}")
         if not self.compiled:
             self.compile()
-        if isinstance(x, Iterator):
-            first = next(x, None)
-            x = (batch for batch in chain([first], x))  # Keras wants a generator
-        else:
-            first = first_batch(x, y, batch_size or 32)
-        if first is None:
-            raise ValueError("`fit` needs data. Received: an empty data set.")
+        first, x = look_at_first(x, y, batch_size or 32)
         self._prepare_for(first)
         if isinstance(x, tf.data.Dataset) and not args:  # Keras warns of its default
             kwargs.setdefault("shuffle", False)
@@ -387,11 +387,6 @@ class FlowModel(keras.Model):
             "`.keras` file: Keras would not know how to build it again. Use "
             "`save_weights` and `load_weights`, or a `GlowModel`."
         )
-
-
-def _num_examples(y_pred: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor:
-    first = tf.nest.flatten(y_pred)[0]
-    return tf.cast(tf.size(first), first.dtype)
 
 
 def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:

@@ -51,6 +51,12 @@ class StepGuard(tf.Module):
             for v in variables
         ]
 
+    def reset(self) -> None:
+        """Forgets all steps: another training begins."""
+        self.mean_loss.assign(0.0)
+        for counter in (self.num_good, self.num_bad, self.num_skipped):
+            counter.assign(0)
+
     def run(
         self,
         apply: Callable[[list[tf.Tensor | None], tf.Tensor], None],

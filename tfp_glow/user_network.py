@@ -1,6 +1,6 @@
 """Anybody's callable as a coupling network: built once, its variables found."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property, partial
 from inspect import signature
 from types import MethodType
@@ -13,7 +13,7 @@ from tfp_glow.context import ContextShape, num_channels, with_context
 from tfp_glow.layers import EdgeConv
 from tfp_glow.networks import GlowNetwork, PreparedGlowNetwork
 
-__all__ = ["UserNetwork", "as_network", "follow_layers", "freeze"]
+__all__ = ["UserNetwork", "as_network"]
 
 # Whatever begins so is random without a fixed seed, or changes a variable. Keras's own
 # random layers draw with a seed that they keep in a variable and change.
@@ -40,7 +40,8 @@ class UserNetwork(tf.Module):
     inference: dropout does nothing and batch normalisation keeps its statistics. A
     context comes as further channels of its input. Losses that layers add, constraints
     and regularizers are no part of the likelihood and not used. Of a layer that is not
-    `trainable` a `FlowModel` trains nothing, from its next `compile` on.
+    `trainable` a `FlowModel` trains nothing, from its next `compile` on, nor what has
+    been frozen among the model's own variables.
     """
 
     def __init__(
@@ -184,43 +185,6 @@ def as_network(
         spatial_shape=spatial_shape,
         dtype=dtype,
     )
-
-
-def follow_layers(variables: Iterable[Any], modules: Iterable[tf.Module]) -> None:
-    """Makes a model's variables as trainable as Keras layers have them now.
-
-    Args:
-        variables: The model's, of Keras; they wrap the same `tf.Variable`s as those of
-            the layers.
-        modules: What may hold layers, in coupling networks.
-    """
-    of_layers = _variables_of_layers(modules)
-    for variable in variables:
-        if id(variable.value) in of_layers:
-            variable.trainable = of_layers[id(variable.value)].trainable
-
-
-def freeze(variables: Iterable[Any], modules: Iterable[tf.Module]) -> None:
-    """Makes a model's variables untrainable, those of layers in the layers.
-
-    Args:
-        variables: As of `follow_layers`.
-        modules: What may hold layers, in coupling networks.
-    """
-    of_layers = _variables_of_layers(modules)
-    for variable in variables:
-        of_layers.get(id(variable.value), variable).trainable = False
-
-
-def _variables_of_layers(modules: Iterable[tf.Module]) -> dict[int, Any]:
-    """Keras's variables of all coupling networks, by the id of their `tf.Variable`."""
-    return {
-        id(variable.value): variable
-        for module in modules
-        for submodule in module.submodules
-        if isinstance(submodule, UserNetwork)
-        for variable in submodule.keras_variables()
-    }
 
 
 def _spatial_shape(network: Callable[[tf.Tensor], tf.Tensor]) -> tuple[int, int]:

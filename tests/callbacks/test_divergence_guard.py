@@ -204,6 +204,69 @@ def test_without_it_the_next_training_is_unguarded():
     assert not all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
 
 
+def test_an_unguarded_training_has_the_rate_that_a_guard_lowered(capsys):
+    x = np.concatenate(BATCHES[:2])
+    model = flow_model()
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 99)))
+    options = {"batch_size": 16, "shuffle": False, "verbose": 0}
+    model.fit(x, **options)  # traced with a schedule that knows of no factor
+    guard = tfg.DivergenceGuard(max_bad_steps=1, factor=1e-30)
+    model.fit(np.full_like(BATCHES[0], np.nan), callbacks=[guard], **options)
+    assert "the learning rate times 1e-30" in capsys.readouterr().out
+    before = [v.numpy() for v in model.trainable_variables]
+    model.fit(x, **options)
+    for value, variable in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def shifted(x, guard, model=None, **options):
+    """The history of a model whose first loss is near half the mean of x squared."""
+    if model is None:
+        base = tfd.Sample(tfd.Normal(0.0, 1.0), [x.shape[-1]])
+        shift = tfb.Shift(tf.Variable(tf.zeros(x.shape[-1]), name="shift"))
+        flow = tfb.Chain([shift, tfb.Scale(tf.Variable(1.0, name="scale"))])
+        model = tfg.FlowModel(tfd.TransformedDistribution(base, flow))
+    options = {"batch_size": 16, "shuffle": False, "verbose": 0, **options}
+    return model, model.fit(x, callbacks=[guard], **options).history
+
+
+@pytest.mark.parametrize("channels", [4, 3])
+def test_one_guard_is_for_one_model_after_the_other(channels):
+    guard = tfg.DivergenceGuard()
+    shifted(BATCHES[0], guard)
+    far = np.concatenate(BATCHES)[:, :channels] + 100
+    model, history = shifted(far, guard)  # its losses are far above those before
+    assert history["num_skipped"] == [0]
+    assert int(model.optimizer.iterations) == 6
+    assert np.any(model.trainable_variables[0].numpy() != 0)
+
+
+def test_a_guard_is_used_again_after_variables_were_frozen():
+    """And their gradients are told apart, which have other shapes."""
+    guard = tfg.DivergenceGuard()
+    model, _ = shifted(BATCHES[0], guard)
+    assert [v.shape.rank for v in model.trainable_variables] == [1, 0]
+    model.trainable_variables[0].trainable = False
+    model.compile()
+    x = np.concatenate([np.full_like(BATCHES[0], np.nan), BATCHES[1]])
+    _, history = shifted(x, guard, model)
+    assert history["num_skipped"] == [1]
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_each_training_begins_anew_with_what_is_skipped_and_goes_back(capsys):
+    guard = tfg.DivergenceGuard(max_bad_steps=1, max_rollbacks=1)
+    bad = np.full_like(BATCHES[0], np.nan)
+    model, _ = shifted(np.concatenate([BATCHES[0], bad]), guard)
+    for _ in range(2):
+        _, history = shifted(np.concatenate([BATCHES[0] + 100, bad]), guard, model)
+        assert history["num_skipped"] == history["num_rollbacks"] == [1]
+    assert "far above" not in capsys.readouterr().out
+    np.testing.assert_allclose(model.optimizer.learning_rate, 1e-3 / 8)  # is kept
+    with pytest.raises(TrainingDiverged, match="1 times already"):
+        shifted(bad, guard, model, epochs=2)
+
+
 def test_a_scaled_schedule_comes_back_from_its_configuration():
     schedule = ScaledSchedule(keras.optimizers.schedules.CosineDecay(1.0, 10), 0.5)
     config = keras.saving.serialize_keras_object(schedule)

@@ -70,7 +70,12 @@ class DivergenceGuard(keras.callbacks.Callback):
     that is not finite, the weights are to blame: everything goes back to where it was
     before it went wrong, the learning rate is lowered, and a message names the part of
     the model that went first. `fit` logs `num_skipped` and
-    `num_rollbacks`, of the whole training.
+    `num_rollbacks`, counted since it began.
+
+    Each `fit` is a training of its own: mean loss, skipped steps and `max_rollbacks`
+    begin anew, also where the same guard is used for one epoch after the other; only a
+    lowered learning rate stays as it is. A training that was interrupted goes on with
+    them where the guard is among the `parts` of its `TrainingState`.
 
     What to go back to is copied every `every_n_steps` good steps, and trusted after as
     many more: two copies of weights and slots are in the computer's memory.
@@ -106,7 +111,7 @@ class DivergenceGuard(keras.callbacks.Callback):
             max_bad_steps: Bad steps in a row before weights go back.
             every_n_steps: Good steps between two copies of the weights.
             factor: What the learning rate is multiplied by when weights go back.
-            max_rollbacks: How often they may; once more and `fit` raises
+            max_rollbacks: How often they may in one `fit`; once more and it raises
                 `TrainingDiverged`, a `ValueError`.
         """
         super().__init__()
@@ -126,6 +131,7 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._max_rollbacks = max_rollbacks
         self._num_rollbacks = 0
         self._guard: StepGuard | None = None
+        self._guarded: list[keras.Variable] = []  # the variables that it is for
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Makes the model's steps guarded, and takes a copy of its weights."""
@@ -145,15 +151,10 @@ class DivergenceGuard(keras.callbacks.Callback):
                     f"The weights are not finite before the first step: {variable.name}"
                     " is not. Does the first batch hold what is no number?"
                 )
-        if self._guard is None:
-            with self.model.distribute_strategy.scope():
-                self._guard = StepGuard(
-                    self.model.trainable_variables, max_jump=self._max_jump
-                )
+        self._make_step_guard()
         self._make_learning_rate_scalable()
         self.model.guard_steps(self._guard)
-        self._num_skipped = int(self._guard.num_skipped.numpy())
-        self._num_good = int(self._guard.num_good.numpy())
+        self._num_skipped = self._num_good = self._num_rollbacks = 0
         self._trusted = self._latest = self._copy()
         self._activations: Activations | None = None  # made when it is needed
 
@@ -200,6 +201,16 @@ class DivergenceGuard(keras.callbacks.Callback):
         if isinstance(self.model.optimizer._learning_rate, ScaledSchedule):
             self.model.optimizer._learning_rate.factor.assign(factor)
         self._trusted = self._latest = self._copy()
+
+    def _make_step_guard(self) -> None:
+        """Has one that has seen no step; for the same variables the one traced."""
+        variables = self.model.trainable_variables
+        if self._guard and list(map(id, variables)) == list(map(id, self._guarded)):
+            self._guard.reset()
+            return
+        with self.model.distribute_strategy.scope():
+            self._guard = StepGuard(variables, max_jump=self._max_jump)
+        self._guarded = variables
 
     def _step(self) -> int:
         return int(self.model.optimizer.iterations.numpy())
@@ -278,6 +289,7 @@ class DivergenceGuard(keras.callbacks.Callback):
             if not isinstance(schedule, ScaledSchedule):
                 with self.model.distribute_strategy.scope():
                     optimizer.learning_rate = ScaledSchedule(schedule)
+                self.model.forget_steps()  # They were traced with the one before.
         elif not isinstance(schedule, keras.Variable):
             raise ValueError(
                 "The guard has to lower the learning rate: it must be a number or a "
