@@ -51,6 +51,19 @@ def test_a_vector_belongs_to_each_image():
     np.testing.assert_array_equal(found, np.tile(VECTORS[:2], [4, 1]))
 
 
+def test_nobody_takes_pixels_for_what_they_are_not():
+    model = make_model()
+    x = tfg.dequantize(IMAGES[:4], seed=0)
+    with pytest.raises(TypeError, match=r"uint8.* by `\(context \+ 0.5\) / 256 - 0.5`"):
+        model.distribution.log_prob(x, bijector_kwargs={"context": GREY[:4]})
+    kwargs = {"context": (GREY[:4] + 0.5) / 256 - 0.5}
+    expected = model.log_prob(IMAGES[:4], seed=0, context=GREY[:4])
+    log_prob = model.distribution.log_prob(x, bijector_kwargs=kwargs)
+    np.testing.assert_allclose(log_prob - 64 * np.log(256), expected, rtol=1e-5)
+    with pytest.raises(TypeError, match="of vectors .* Received: dtype=uint8"):
+        make_model((3,)).sample(2, context=np.ones([2, 3], np.uint8))
+
+
 @pytest.mark.parametrize("context", [np.zeros([2, 8, 8, 2]), np.zeros([2, 6, 8, 3])])
 def test_context_of_another_shape(context):
     with pytest.raises(

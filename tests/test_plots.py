@@ -16,6 +16,7 @@ from tfp_glow.plots import (
     reconstructions,
     roc_curves,
     sample_sheet,
+    tile,
     training_curves,
 )
 
@@ -85,6 +86,15 @@ def test_training_curves_mark_the_best_epoch():
     np.testing.assert_array_equal(train[:, 1], history["bits_per_dim"])
     np.testing.assert_array_equal(validation[:, 1], history["val_bits_per_dim"])
     np.testing.assert_array_equal(best, [[2, 4.5]])
+    assert axes.lines[1].get_label() == "validation"
+    of_average = training_curves(history | {"val_bits_per_dim_raw": [5.0] * 4})
+    assert of_average.axes[0].lines[1].get_label() == "validation, averaged weights"
+    nowhere = training_curves(history | {"val_bits_per_dim": [np.nan] * 4})
+    assert len(nowhere.axes[0].lines) == 2
+
+
+def test_a_whole_number_of_columns_may_be_a_float(images):
+    np.testing.assert_array_equal(tile(images, 2.0), tile(images, 2))
 
 
 def test_training_curves_without_validation():

@@ -152,13 +152,14 @@ def check_condition(
         glow: The bijector.
         labels: Integers `[B]`, or none for a model without classes.
         context: `[B, *glow.context_shape]`, or without the batch one for all, or none;
-            a `uint8` one is an image and gets values in (-0.5, 0.5).
+            of `uint8` images the values go to (-0.5, 0.5).
         batch: The images or the latents.
 
     Returns:
         `labels`, `context`, both or neither, one for each image.
 
     Raises:
+        TypeError: If a context of vectors is `uint8`.
         ValueError: If one is missing, not wanted, or of another shape.
     """
     condition = {}
@@ -182,6 +183,12 @@ def _as_context(context: tf.Tensor, glow: "Glow", batch: tf.Tensor) -> tf.Tensor
             f"for all. Received: shape={context.shape}."
         )
     if context.dtype == tf.uint8:
+        if len(wanted) == 1:
+            raise TypeError(
+                "`context` of vectors must be of the numbers that the networks are to "
+                "see; only of images `uint8` is taken for pixels. Received: dtype="
+                "uint8. Cast it to float32."
+            )
         context = bin_centers(context)  # exact; the flow may be of fewer bits
     context = tf.cast(context, glow.dtype)
     if is_one_for_all:

@@ -117,11 +117,19 @@ def context_at(
         `x`, in the type of `x`; None where there is none.
 
     Raises:
+        TypeError: If it is `uint8`, of which nobody says here what the values mean.
         ValueError: If a context is missing, not wanted, or of another shape.
     """
     check_context(context, context_shape, name)
     if context is None:
         return None
+    context = tf.convert_to_tensor(context)
+    if context.dtype == tf.uint8:
+        raise TypeError(
+            f"`context` of `{name}` must be of the numbers that its networks are to "
+            "see. Received: dtype=uint8. Of images `GlowModel` makes values in "
+            "(-0.5, 0.5) by `(context + 0.5) / 256 - 0.5`; of else cast it to float32."
+        )
     context = tf.cast(context, x.dtype)
     ndims = len(context_shape)
     if context.shape.rank < ndims:

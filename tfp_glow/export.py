@@ -49,7 +49,8 @@ def export_saved_model(
     """Writes a SavedModel with the signatures of a served Glow.
 
     The README's section "Serve it" has the table of signatures. A model with a context
-    takes `context`, float32 `[B, D]` or `[B, H, W, D]`, besides. Likelihoods use one
+    takes `context`, float32 `[B, D]` or `[B, H, W, D]`, besides: of `uint8` images
+    `(context + 0.5) / 256 - 0.5`, as the model itself takes them. Likelihoods use one
     draw of noise, kept in the model and the same for every image, so that a row's
     answer depends on that row.
 

@@ -307,6 +307,7 @@ class FlowModel(keras.Model):
             return super().fit(x, y, batch_size, *args, **kwargs)
         finally:
             self.first_batch = None
+            self._initial_epoch = None  # Keras's, where a callback has failed
             self.guard_steps(None)
 
     def train_on_batch(

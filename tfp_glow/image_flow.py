@@ -101,8 +101,8 @@ class ImageFlow:
             labels: Integers `[B]`, where the model has classes.
             seed: Seed of the noise; new noise each time when not given.
             context: `[B, D]` or `[B, H, W, D]`, where the model has one; without the
-                batch, one for all. `uint8` ones are images, whose values go to
-                (-0.5, 0.5).
+                batch, one for all. The values of `uint8` images go to (-0.5, 0.5),
+                by `(context + 0.5) / 256 - 0.5`.
 
         Returns:
             A lower bound of `log p(image)` in nats, `[B]`.

@@ -237,7 +237,7 @@ def _training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 def _use(model: "GlowModel", exported: Mapping[str, Any] | None) -> str:
     labels, context = "", ""
     if model.glow.num_classes is not None:
-        labels = ", labels=tf.range(4)"
+        labels = f", labels=tf.range(4) % {model.glow.num_classes}"
     if model.glow.context_shape is not None:
         context = ", context=context"
     text = ""

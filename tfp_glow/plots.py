@@ -97,7 +97,9 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 
     Args:
         history: `bits_per_dim` of each epoch, and `val_bits_per_dim` if there was
-            validation, as Keras's `History.history` has them.
+            validation, as Keras's `History.history` has them; with
+            `val_bits_per_dim_raw` besides that is of averaged weights, as
+            `EvaluateAverage` has it.
 
     Returns:
         The figure.
@@ -116,7 +118,9 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     # A single epoch would be no line.
     axes.plot(epochs, train, ".-", label="train")
     if validation is not None:
-        axes.plot(epochs, validation, ".-", label="validation, averaged weights")
+        averaged = ", averaged weights" * ("val_bits_per_dim_raw" in history)
+        axes.plot(epochs, validation, ".-", label=f"validation{averaged}")
+    if validation is not None and np.isfinite(validation).any():
         best = int(np.nanargmin(validation))
         axes.plot(
             best + 1,
@@ -320,7 +324,7 @@ def tile(images: np.ndarray, num_columns: int | None) -> np.ndarray:
             "`num_columns` must be a positive integer. Received: "
             f"num_columns={num_columns!r}."
         )
-    num_columns = num_columns or ceil(sqrt(len(images)))
+    num_columns = int(num_columns or ceil(sqrt(len(images))))
     num_rows = ceil(len(images) / num_columns)
     missing = num_rows * num_columns - len(images)
     images = np.repeat(images, 3 // images.shape[-1], axis=-1)  # [N, H, W, 3]

@@ -23,7 +23,7 @@ def test_average_and_weights_are_validated():
             super().on_epoch_end(epoch, logs)
             weights = self.model.get_weights()
             raw.append(self.model.evaluate(IMAGES, verbose=0, return_dict=True))
-            with tfg.averaged_weights(self.model):
+            with tfg.averaged_weights(self.model), tfg.averaged_weights(self.model):
                 averaged.append(
                     self.model.evaluate(IMAGES, verbose=0, return_dict=True)
                 )

@@ -58,6 +58,46 @@ def fit(file, *callbacks, epochs=4, seconds=None, hidden_channels=4):
     return [v.numpy() for v in variables], history
 
 
+class EndAt(keras.callbacks.Callback):
+    """Ends training at the last batch of an epoch, before it or after it."""
+
+    def __init__(self, when):
+        super().__init__()
+        self.when = when
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.when == "before" and self.model.optimizer.iterations == NUM_STEPS - 1:
+            self.model.stop_training = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.when == "after" and self.model.optimizer.iterations == NUM_STEPS:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_an_end_that_another_callback_wants_is_one(interrupted, tmp_path, steps, when):
+    """Also in an epoch that an earlier process began, which is cut."""
+    if steps:
+        shutil.copy(interrupted[steps], tmp_path / "state.npz")
+    _, history = fit(tmp_path / "state.npz", EndAt(when), epochs=3)
+    assert history.epoch == [0]
+
+
+def test_a_training_that_does_not_begin_leaves_no_epoch_to_the_next(
+    interrupted, tmp_path
+):
+    class Fail(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise OSError("no room")
+
+    shutil.copy(interrupted[6], tmp_path / "state.npz")
+    fail = Fail()
+    with pytest.raises(OSError, match="no room"):
+        fit(tmp_path / "state.npz", fail)
+    assert fail.model.fit(IMAGES, epochs=2, verbose=0).epoch == [0, 1]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A training that was not interrupted, and its file after 6 steps."""

@@ -48,6 +48,11 @@ def test_truncation_draws_again(model):
     np.testing.assert_array_equal(np.ravel(again) / 0.5, z)
 
 
+def test_of_no_latents_there_are_none(model):
+    none = tf.zeros([0, sum(SIZES)])
+    assert resample_levels(model, none, [0]).shape == none.shape
+
+
 def test_resample_draws_some_levels_and_keeps_the_others(model, images):
     z = model.encode(images[:5])
     new = resample_levels(model, z, [0, 1], temperature=[0.3, 1.0, 1.0], seed=4)

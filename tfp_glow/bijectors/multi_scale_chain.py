@@ -176,9 +176,19 @@ class MultiScaleChain(OnePass):
         ends = [[prior] for prior in self.split_priors] + [tops]
         return [[level, *end] for level, end in zip(self.levels, ends, strict=True)]
 
+    def _check_arguments(self, kwargs: dict[str, dict[str, object]]) -> None:
+        names = [part.name for part in self.parts]
+        if unknown := sorted(kwargs.keys() - names):
+            raise ValueError(
+                f"`{self.name}` hands arguments to its parts by their names, {names}: "
+                f'with a distribution `bijector_kwargs={{"{names[-1]}": {{"labels": '
+                f"labels}}}}}}`. Received: {', '.join(unknown)}."
+            )
+
     def _inverse_and_log_det(
         self, x: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        self._check_arguments(kwargs)
         x = check_event(x, self._event_shape, self.name)
         # Subtractions. Of additions TensorFlow would make one `AddN`, and of a graph
         # with an `AddN` of three it simulates the memory, for a tenth of a second.
@@ -198,6 +208,7 @@ class MultiScaleChain(OnePass):
     def _forward_and_log_det(
         self, z: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        self._check_arguments(kwargs)
         check_event(z, [prod(self._event_shape)], self.name)
         minus_log_det = tf.zeros([], z.dtype)
         *finished, top = tf.split(z, self.latent_sizes, axis=-1)

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import keras
 import tensorflow as tf
 
 __all__ = ["EvaluateAverage", "averaged_weights"]
+
+_averaged: WeakSet[keras.optimizers.Optimizer] = WeakSet()
+"""The optimizers whose averages are in their models now."""
 
 
 @contextmanager
@@ -17,7 +21,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     The weights and the average change places and come back to the last bit, which
     Keras's `SwapEMAWeights`, who adds and subtracts, does not promise. Before the first
     step there is no average, nor is there without `use_ema=True` in the optimizer:
-    then nothing happens.
+    then nothing happens, nor where the average is in the model already.
 
     Args:
         model: A compiled model.
@@ -31,18 +35,22 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         ...     samples = model.sample(4)
     """
     optimizer = getattr(model, "optimizer", None)
-    pairs = []
     if (
-        optimizer is not None
-        and optimizer.use_ema
-        and int(optimizer.iterations.numpy())
+        optimizer is None
+        or not optimizer.use_ema
+        or not int(optimizer.iterations.numpy())
+        or optimizer in _averaged
     ):
-        averages = optimizer._model_variables_moving_average
-        pairs = list(zip(optimizer._trainable_variables, averages, strict=True))
+        yield
+        return
+    averages = optimizer._model_variables_moving_average
+    pairs = list(zip(optimizer._trainable_variables, averages, strict=True))
     _swap(pairs)
+    _averaged.add(optimizer)
     try:
         yield
     finally:
+        _averaged.remove(optimizer)
         _swap(pairs)
 
 

@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     for signature, tensors in sorted(graph.signature_def.items()):
         if tensors.inputs:  # or it is TensorFlow's own, for initialisation
             rows.append((signature, _specs(tensors.inputs), _specs(tensors.outputs)))
-    labels = "" if trained.model.glow.num_classes is None else ", labels=tf.range(4)"
+    num_classes = trained.model.glow.num_classes
+    labels = "" if num_classes is None else f", labels=tf.range(4) % {num_classes}"
     print(
         f"{table(rows)}\n\n"
         f"{directory}\n\n"

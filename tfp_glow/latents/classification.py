@@ -84,7 +84,8 @@ def linear_probe(
 
     def encode(images: np.ndarray) -> np.ndarray:
         parts = slices(len(images), batch_size)
-        z = np.concatenate([model.encode(images[part]) for part in parts])
+        none = np.zeros([0, len(is_seen)], model.glow.dtype.as_numpy_dtype)
+        z = np.concatenate([none, *(model.encode(images[part]) for part in parts)])
         return z[:, is_seen]
 
     probe = make_pipeline(

@@ -147,6 +147,8 @@ def resample_levels(
     """
     mask = level_mask(model, levels)
     latents = check_latents(latents, model.event_shape, model.glow.dtype)
+    if latents.shape[0] == 0:
+        return latents
     new = sample_latents(
         model,
         latents.shape[0],
