@@ -1,7 +1,7 @@
 # Nothing but Python 3.11 to 3.13 and make is needed; all else goes into .venv.
 PYTHON ?= python3
 RUN ?= runs/digits
-PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 BIN := .venv/bin
 # The environment of a target such as .venv/installed. Not compiling all of TensorFlow to

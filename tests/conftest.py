@@ -1,4 +1,4 @@
-"""In which order, and together, the tests run; what those of several folders share."""
+"""In which order the tests run, and what those of several folders share."""
 
 from functools import cache
 
@@ -13,24 +13,11 @@ SLOW = [
     "test_examples.py",
     "test_packaging.py",
 ]
-TOGETHER = ["latents", "serving"]
-"""Folders whose files share models."""
 
 
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
-    """Long tests come first: short ones at the end leave no core without work.
-
-    Of several processes one runs all of a file: what its tests share is made once.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first: short ones at the end leave no core without work."""
     items.sort(key=lambda item: item.path.name not in SLOW)
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        folder = item.path.parent
-        path = folder if folder.name in TOGETHER else item.path
-        item.add_marker(pytest.mark.xdist_group(str(path)))
 
 
 @pytest.fixture(scope="module")
