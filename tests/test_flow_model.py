@@ -195,6 +195,24 @@ def test_a_loaded_model_knows_who_has_frozen_what(tmp_path):
     assert len(loaded.trainable_variables) == 10
 
 
+def test_of_an_older_model_the_layers_have_frozen_what_is_theirs():
+    """Which was noted without a word of who it was."""
+    model = tfg.GlowModel((4, 4, 1), num_levels=1, num_steps=1, network_fn=one_layer)
+    model.glow.levels[0].networks[0].network.trainable = False
+    model.compile()
+    config = model.get_compile_config()
+    config["frozen"] += config.pop("frozen_by_layers")
+    other = tfg.GlowModel.from_config(model.get_config())
+    other.compile_from_config(config)
+    num_trained = len(other.trainable_variables)
+    layer = other.glow.levels[0].networks[0].network
+    for variable in layer.variables:
+        assert not variable.trainable
+        variable.trainable = True
+    other.compile()
+    assert len(other.trainable_variables) == num_trained + 2
+
+
 def weighted(weights):
     """The loss of weighted batches, as a model whose weights stay gives it."""
     model = tfg.FlowModel(act_norm_distribution())

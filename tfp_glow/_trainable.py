@@ -72,9 +72,8 @@ def frozen(weights: Iterable[Any]) -> dict[str, list[int]]:
 def freeze(
     weights: Sequence[Any],
     modules: Iterable[tf.Module],
-    *,
-    frozen: Iterable[int] = (),
-    frozen_by_layers: Iterable[int] = (),
+    frozen: Iterable[int],
+    frozen_by_layers: Iterable[int] | None,
 ) -> None:
     """Freezes weights as those of another model were, the layers' in the layers.
 
@@ -82,11 +81,15 @@ def freeze(
         weights: As of `follow_layers`.
         modules: What may hold layers, in coupling networks.
         frozen: The numbers of those that the model had frozen.
-        frozen_by_layers: The numbers of those that layers had.
+        frozen_by_layers: The numbers of those that layers had. None where nobody
+            noted who it was: then the layers had theirs.
     """
+    of_layers = _variables_of_layers(modules)
+    if frozen_by_layers is None:
+        frozen_by_layers = [i for i in frozen if id(weights[i].value) in of_layers]
+        frozen = set(frozen).difference(frozen_by_layers)
     for i in frozen:
         weights[i].trainable = False
-    of_layers = _variables_of_layers(modules)
     for i in frozen_by_layers:
         of_layers[id(weights[i].value)].trainable = False
 

@@ -28,9 +28,18 @@ class GlowDistribution(_TransformedDistribution):
 
     def log_prob(self, value: Any, name: str = "log_prob", **kwargs: Any) -> tf.Tensor:
         """TFP's, which of whole numbers in an array would make floating-point ones."""
-        if isinstance(value, np.ndarray) or tf.is_tensor(value):
-            check_continuous("value", tf.as_dtype(value.dtype))
+        _check_value(value)
         return super().log_prob(value, name=name, **kwargs)
+
+    def prob(self, value: Any, name: str = "prob", **kwargs: Any) -> tf.Tensor:
+        """TFP's, as `log_prob`."""
+        _check_value(value)
+        return super().prob(value, name=name, **kwargs)
+
+
+def _check_value(value: Any) -> None:
+    if isinstance(value, np.ndarray) or tf.is_tensor(value):
+        check_continuous("value", tf.as_dtype(value.dtype))
 
 
 def glow_distribution(

@@ -261,9 +261,9 @@ class FlowModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores what `compile` was given, and the optimizer's variables."""
         config = dict(config)
-        names = ("frozen", "frozen_by_layers")  # The optimizer has no slots of these.
-        indices = {name: config.pop(name, ()) for name in names}
-        freeze(self.variables, self._flows(), **indices)
+        # The optimizer has no slots of these.
+        indices = config.pop("frozen", ()), config.pop("frozen_by_layers", None)
+        freeze(self.variables, self._flows(), *indices)
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 

@@ -50,7 +50,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
 
     Shapes:
         images: `uint8` `[B, H, W, C]`; labels, with `num_classes`: integers `[B]`;
-        context, with `context_shape`: `[B, D]` or `[B, H, W, D]`, floating or `uint8`.
+        context, with `context_shape`: `[B, D]`, or `[B, H, W, D]`, also `uint8`.
 
     `fit` and `evaluate` take images, or with a context pairs `(context, images)`, as
     `x`, and labels as `y`.

@@ -108,7 +108,7 @@ class ImageFlow:
             A lower bound of `log p(image)` in nats, `[B]`.
 
         Raises:
-            TypeError: If `images` is not `uint8`.
+            TypeError: If `images` is not `uint8`, or a context of vectors is.
             ValueError: If shapes or labels do not fit the model.
         """
         images, condition = self._check(images, labels, context)
@@ -137,7 +137,7 @@ class ImageFlow:
             Bits for each number in an image, `[B]`.
 
         Raises:
-            TypeError: If `images` is not `uint8`.
+            TypeError: If `images` is not `uint8`, or a context of vectors is.
             ValueError: If shapes or labels do not fit the model.
         """
         check_positive_integer("num_noise_samples", num_noise_samples)
@@ -168,7 +168,7 @@ class ImageFlow:
             Unnormalised log-probabilities of the classes, `[B, num_classes]`.
 
         Raises:
-            TypeError: If `images` is not `uint8`.
+            TypeError: If `images` is not `uint8`, or a context of vectors is.
             ValueError: If the model has no classifier, or shapes do not fit.
         """
         self._check_classifier()
@@ -197,7 +197,7 @@ class ImageFlow:
             `-log2 p(label | image)`, `[B]`.
 
         Raises:
-            TypeError: If `images` is not `uint8`.
+            TypeError: If `images` is not `uint8`, or a context of vectors is.
             ValueError: If the model has no classifier, or shapes or labels do not fit.
         """
         self._check_classifier()
@@ -227,7 +227,7 @@ class ImageFlow:
             Latents, `[B, H W C]`, the finest level first.
 
         Raises:
-            TypeError: If `images` is not `uint8`.
+            TypeError: If `images` is not `uint8`, or a context of vectors is.
             ValueError: If shapes or labels do not fit the model.
         """
         images, condition = self._check(images, labels, context)

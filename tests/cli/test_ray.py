@@ -127,6 +127,7 @@ def test_begins_anew_without_a_state_and_goes_on_with_one(
     assert [options["resume"] for options in had] == [None, None, None, run]
     assert {options["output"] for options in had} == {run}
     assert {options["strategy"] for options in had} == {"multi-worker"}
+    assert {o["typed_strategy"] for o in had} == {"ray --num-workers 2"}
     *_, last = capsys.readouterr().err.splitlines()
     assert last == (
         f"Lost a worker. All start again, and go on with {run} (3 of at most 3 times). "

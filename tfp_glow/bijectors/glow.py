@@ -187,8 +187,7 @@ class Glow(OnePass):
             self.chain = chain
             self._num_classes = num_classes
             self._context_shape = context_shape
-            # Of the chain, as all about memory: it is what copies share.
-            chain.chooses_memory = set_memory(chain.levels, memory)
+            set_memory(chain, memory)
             self._bytes_per_image = stored_bytes_per_image(
                 chain.level_shapes,
                 num_steps=num_steps,
@@ -293,6 +292,8 @@ class Glow(OnePass):
                 f"A copy shares its chain: `copy` changes only {_CHANGED_BY_COPY}. "
                 f"Received: {received}. Make a new `Glow` with that."
             )
+        if "chain" not in overrides and not self.chain.chooses_memory:
+            overrides.setdefault("memory", self.memory)  # as an earlier copy set it
         return super().copy(**overrides)
 
     def merged(self) -> "Glow":

@@ -150,20 +150,19 @@ def _gigabytes(number: int) -> str:
     return f"{number / 1e9:.1f} GB"
 
 
-def set_memory(levels: Sequence[tfb.Bijector], memory: str) -> bool:
-    """Tells the levels of a Glow how their backward pass gets its activations.
+def set_memory(chain: tfb.Bijector, memory: str) -> None:
+    """Tells the levels of a chain how their backward pass gets its activations.
 
     Args:
-        levels: Those of ours have an attribute `memory`; where all of them are trained
-            it is set, others are left as they are.
+        chain: Its levels of ours have an attribute `memory`; where all of them are
+            trained it is set, others are left as they are. Whether it is still to be
+            chosen is the chain's `chooses_memory`: it is what copies share.
         memory: One of `MEMORY`.
-
-    Returns:
-        Whether it is still to be chosen.
 
     Raises:
         ValueError: If `memory` is `"reversible"` and a level is not ours.
     """
+    levels, has_chosen = chain.levels, getattr(chain, "chooses_memory", False)
     others = [level for level in levels if not hasattr(level, "memory")]
     if memory == "reversible" and others:
         raise ValueError(
@@ -171,8 +170,9 @@ def set_memory(levels: Sequence[tfb.Bijector], memory: str) -> bool:
             "network, which levels of tfp_glow do. Received: chain with the level "
             f'{others[0]!r}. Use `memory`="stored", or make that one a `GlowLevel`.'
         )
-    if not all(getattr(level, "is_trained", False) for level in levels):
-        return False
-    for level in levels if memory != "auto" else ():
+    is_trained = all(getattr(level, "is_trained", False) for level in levels)
+    chain.chooses_memory = is_trained and memory == "auto"
+    if chain.chooses_memory and not has_chosen:
+        chain.memory_batch_size = 0
+    for level in levels if is_trained and memory != "auto" else ():
         level.memory = memory
-    return memory == "auto"

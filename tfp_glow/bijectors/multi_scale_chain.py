@@ -181,8 +181,8 @@ class MultiScaleChain(OnePass):
         if unknown := sorted(kwargs.keys() - names):
             raise ValueError(
                 f"`{self.name}` hands arguments to its parts by their names, {names}: "
-                f'with a distribution `bijector_kwargs={{"{names[-1]}": {{"labels": '
-                f"labels}}}}}}`. Received: {', '.join(unknown)}."
+                f'with a distribution `bijector_kwargs={{"{names[-1]}": {{...}}}}`. '
+                f"Received: {', '.join(unknown)}."
             )
 
     def _inverse_and_log_det(

@@ -16,12 +16,6 @@ from tfp_glow.version import __version__
 
 __all__ = ["HasState", "TrainingState", "read_position"]
 
-_CUT = 1
-"""What `stop_training` is at the end of an epoch that an earlier process began.
-
-Whoever else asks for an end writes True.
-"""
-
 
 class HasState(Protocol):
     """A callback whose state is saved with the training's."""
@@ -90,6 +84,7 @@ class TrainingState(keras.callbacks.Callback):
         self._parts = dict(parts or {})
         self._pending: dict[str, np.ndarray] | None = None
         self._num_before = 0  # batches of this epoch done by an earlier process
+        self._is_cut = False
 
     @property
     def total_seconds(self) -> float:
@@ -136,7 +131,7 @@ class TrainingState(keras.callbacks.Callback):
         if steps is not None and self.batch >= steps:
             # Keras would do as many batches as in any other epoch.
             if self._num_before > 0 and not self.model.stop_training:
-                self.model.stop_training = _CUT
+                self._is_cut = self.model.stop_training = True
         elif (
             self._seconds_between_saves is not None
             and time.monotonic() > self._saved_at + self._seconds_between_saves
@@ -145,8 +140,8 @@ class TrainingState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Lets training go on after an epoch that was cut."""
-        if type(self.model.stop_training) is int:  # and nobody else wants an end
-            self.model.stop_training = False
+        if self._is_cut:
+            self._is_cut = self.model.stop_training = False
         self._num_before = 0
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:

@@ -6,18 +6,20 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from tfp_glow.cli.listening import bound_socket
 
 __all__ = ["run"]
 
 
-def run(arguments: argparse.Namespace) -> NoReturn:
-    """Serves until a signal ends it, and the process: 1 if requests were given up.
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until a signal ends it.
 
     Args:
         arguments: The options of the command.
+
+    Returns:
+        The exit status: 0, or 1 where requests were given up at the end.
 
     Raises:
         ImportError: If the extra `serve` is not installed.
@@ -34,6 +36,7 @@ def run(arguments: argparse.Namespace) -> NoReturn:
             with _without_garbage_collection():
                 from tfp_glow.serving.folder import ModelFolder
                 from tfp_glow.serving.limits import Limits
+                from tfp_glow.serving.repository import is_loading
                 from tfp_glow.serving.server import Options, serve
         except ImportError as error:
             raise ImportError(
@@ -59,10 +62,11 @@ def run(arguments: argparse.Namespace) -> NoReturn:
             verbose=arguments.verbose,
         )
         status = serve(folder, limits, options)
-    # TensorFlow may still compute, or load, what nobody waits for.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    if status or is_loading():  # what nobody waits for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def _begin(
     if not is_new:
         stack.enter_context(locked(output))
     info, settings, model, config = new_run(arguments, strategy)
-    config["strategy"] = arguments.strategy
+    config["strategy"] = getattr(arguments, "typed_strategy", arguments.strategy)
 
     def on_start() -> None:
         if is_new:

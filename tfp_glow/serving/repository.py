@@ -22,7 +22,9 @@ from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.refused import Refused, shown
 from tfp_glow.serving.served_model import ServedModel
 
-__all__ = ["Repository", "Version", "VersionedModel"]
+__all__ = ["Repository", "Version", "VersionedModel", "is_loading"]
+
+_LOADING = "tfp_glow loads a model"
 
 _logger = logging.getLogger("tfp_glow.serving")
 
@@ -318,6 +320,11 @@ class Repository(ModelRepository):
         task.add_done_callback(self._closing.discard)
 
 
+def is_loading() -> bool:
+    """Whether a model is being loaded, be it that nobody waits for it any more."""
+    return any(thread.name == _LOADING for thread in threading.enumerate())
+
+
 async def _in_daemon_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     """`asyncio.to_thread`, in a thread that the server's end does not wait for."""
     done = Future()
@@ -329,5 +336,5 @@ async def _in_daemon_thread(function: Callable[..., Any], *arguments: Any) -> An
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work, name=_LOADING, daemon=True).start()
     return await asyncio.wrap_future(done)
