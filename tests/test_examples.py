@@ -191,7 +191,7 @@ CHECKS = {
     "08_bits_per_dim": check_bits_per_dim,
 }
 # In place of what a notebook's first cell says: small models, short trainings.
-SMALL = {"num_steps": 2, "hidden_channels": 16}
+SMALL = {"num_steps": 1, "hidden_channels": 16}
 PARAMETERS = {
     "01_quickstart": {"epochs": 2, "num_steps": 1, "hidden_channels": 16},
     "02_bijectors_in_tfp": {
@@ -230,8 +230,8 @@ REPLACED = {
     },
     "05_serve": {"num_levels=2": "num_levels=1"},
     "06_memory_and_speed": {"num_levels=3": "num_levels=1"},
-    "07_conditioning": {"num_levels=2": "num_levels=1", "num_steps=4": "num_steps=2"},
-    "08_bits_per_dim": {'"num_steps": 4': '"num_steps": 2'},
+    "07_conditioning": {"num_levels=2": "num_levels=1", "num_steps=4": "num_steps=1"},
+    "08_bits_per_dim": {'"num_steps": 4': '"num_steps": 1'},
 }
 
 
