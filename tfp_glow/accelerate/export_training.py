@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.overwrite or not _is_bundle(folder):
             raise FileExistsError(
                 f"{folder} is not empty. Name another folder, or replace the bundle in "
-                "it with --overwrite; what is no bundle has to be removed by hand."
+                "it with --overwrite; anything else has to be removed by hand."
             )
     if preset.crop == "random":
         print(

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.overwrite or not _files(folder):
             raise FileExistsError(
                 f"{folder} is not empty. Name another folder, or replace the images in "
-                "it with --overwrite."
+                "it with --overwrite; anything else has to be removed by hand."
             )
     source = {"data_dir": arguments.data_dir, "image_size": arguments.image_size}
     info = data.describe(arguments.dataset, **source)

@@ -15,11 +15,9 @@ from tfp_glow.accelerate.on_card.pieces import FORMAT_VERSION, read
 from tfp_glow.cli.report import measured, next_commands
 from tfp_glow.cli.run_folder import (
     check_writable,
-    end_run,
-    locked,
+    complete_run,
     model_config,
     save_model,
-    start_run,
     write_json,
 )
 from tfp_glow.glow_model import GlowModel
@@ -71,17 +69,11 @@ def run(arguments: argparse.Namespace) -> None:
         "training": {**config["training"], **recipe},
         "model": model_config(model),
     }
-    with locked(folder):
-        # Another command may have written to it in the meantime.
-        check_writable(folder, overwrite=arguments.overwrite)
-        start_run(folder, config)
-        try:
-            save_model(model, folder / "model.keras")
-            write_json(folder / "metrics.json", _metrics(model, result))
-            if (output / "history.csv").is_file():
-                shutil.copyfile(output / "history.csv", folder / "history.csv")
-        finally:
-            end_run(folder)
+    with complete_run(folder, config, overwrite=arguments.overwrite):
+        save_model(model, folder / "model.keras")
+        write_json(folder / "metrics.json", _metrics(model, result))
+        if (output / "history.csv").is_file():
+            shutil.copyfile(output / "history.csv", folder / "history.csv")
     figures = result["held_out"]
     print(
         f"{measured(figures)} bits/dim on {figures['num_images']:,} {figures['split']} "

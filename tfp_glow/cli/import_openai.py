@@ -9,11 +9,9 @@ from tfp_glow.cli.report import next_commands
 from tfp_glow.cli.run_folder import (
     FORMAT_VERSION,
     check_writable,
-    end_run,
-    locked,
+    complete_run,
     model_config,
     save_model,
-    start_run,
 )
 from tfp_glow.openai import load_openai_checkpoint
 from tfp_glow.version import __version__
@@ -61,14 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
         "import_options": _options(arguments),
         "model": model_config(model),
     }
-    with locked(folder):
-        # Another command may have written to it in the meantime.
-        check_writable(folder, overwrite=arguments.overwrite)
-        start_run(folder, config)
-        try:
-            save_model(model, folder / "model.keras")
-        finally:
-            end_run(folder)
+    with complete_run(folder, config, overwrite=arguments.overwrite):
+        save_model(model, folder / "model.keras")
     model.summary()
     commands = next_commands(
         folder, model.glow.num_classes, names_dataset=arguments.dataset is not None

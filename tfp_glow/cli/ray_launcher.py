@@ -53,7 +53,6 @@ def launch(arguments: argparse.Namespace) -> None:
 
     options = argparse.Namespace(**vars(arguments))
     options.strategy = "multi-worker"
-    options.typed_strategy = f"ray --num-workers {options.num_workers}"
     options.quiet = True  # A progress bar would be a line of the log for each step.
     options.resume = options.resume and options.resume.absolute()
     options.output = options.output and options.output.absolute()

@@ -26,6 +26,7 @@ __all__ = [
     "STATE",
     "Run",
     "check_writable",
+    "complete_run",
     "end_run",
     "load_run",
     "locked",
@@ -204,6 +205,26 @@ def start_run(path: Path, config: Mapping[str, Any]) -> None:
         (path / _REPLACED).mkdir(exist_ok=True)
         child.rename(path / _REPLACED / child.name)
     write_json(path / "config.json", config)
+
+
+@contextmanager
+def complete_run(
+    path: Path, config: Mapping[str, Any], *, overwrite: bool
+) -> Iterator[None]:
+    """Replaces an earlier run, if there is one, by what is written meanwhile.
+
+    Raises:
+        FileExistsError: If something is there that may not be replaced, or another
+            training is writing to it.
+    """
+    with locked(path):
+        # Another command may have written to it since it was looked at.
+        check_writable(path, overwrite=overwrite)
+        start_run(path, config)
+        try:
+            yield
+        finally:
+            end_run(path)
 
 
 @contextmanager

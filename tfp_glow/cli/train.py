@@ -132,7 +132,9 @@ def _begin(
     if not is_new:
         stack.enter_context(locked(output))
     info, settings, model, config = new_run(arguments, strategy)
-    config["strategy"] = getattr(arguments, "typed_strategy", arguments.strategy)
+    # A worker of Ray's is one of many, but was not started by hand.
+    ray = arguments.num_workers and f"ray --num-workers {arguments.num_workers}"
+    config["strategy"] = ray or arguments.strategy
 
     def on_start() -> None:
         if is_new:
