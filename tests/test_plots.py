@@ -91,6 +91,8 @@ def test_training_curves_mark_the_best_epoch():
     assert of_average.axes[0].lines[1].get_label() == "validation, averaged weights"
     nowhere = training_curves(history | {"val_bits_per_dim": [np.nan] * 4})
     assert len(nowhere.axes[0].lines) == 2
+    with pytest.raises(ValueError, match="Received: 4 epochs, 2 values"):
+        training_curves(history | {"val_bits_per_dim": [5.5, 4.5]})
 
 
 def test_a_whole_number_of_columns_may_be_a_float(images):
@@ -130,7 +132,7 @@ def test_reconstructions_show_what_differs(images):
     decoded = images.copy()
     decoded[1, 2, 3] = [15, 190, 50]
     expected = np.zeros(images.shape)
-    expected[1, 2, 3] = [125, 250, 0]  # 25 times the difference, which can be seen
+    expected[1, 2, 3] = [128, 255, 0]  # 25.5 times the difference, which can be seen
     figure = reconstructions(images, decoded)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["Images", "Decoded", "Differences, up to 10"]
@@ -138,6 +140,9 @@ def test_reconstructions_show_what_differs(images):
     np.testing.assert_array_equal(shown, [images[1], decoded[1], expected[1]])
     with pytest.raises(ValueError, match="as many images decoded"):
         reconstructions(images, decoded[:2])
+    decoded[1, 2, 3] = [110, 200, 50]
+    axes = reconstructions(images, decoded).axes[2]
+    np.testing.assert_array_equal(axes.images[0].get_array()[3, 9], [255, 0, 0])
 
 
 def test_latent_statistics_are_densities_of_each_level():

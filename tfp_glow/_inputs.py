@@ -202,7 +202,7 @@ def check_latents(
     """Latents as a tensor.
 
     Args:
-        latents: `[B, H W C]`.
+        latents: `[B, H W C]`, of any type of floating-point numbers.
         event_shape: `(H, W, C)`.
         dtype: Type that the model computes in.
 
@@ -212,6 +212,8 @@ def check_latents(
     Raises:
         ValueError: If they have another shape.
     """
+    if tf.is_tensor(latents) and latents.dtype.is_floating:  # as NumPy's are
+        latents = tf.cast(latents, dtype)
     latents = tf.convert_to_tensor(latents, dtype)
     if not latents.shape.is_compatible_with([None, prod(event_shape)]):
         raise ValueError(

@@ -59,7 +59,7 @@ class GlowNetwork(ParameterModule):
         TensorShape([2, 4, 4, 12])
 
     References:
-        Kingma and Dhariwal. Glow. 2018. Section 3.3 and Appendix B.
+        Kingma and Dhariwal. Glow. 2018. Sections 3.3 and 5.
     """
 
     def __init__(

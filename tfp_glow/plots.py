@@ -104,6 +104,10 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     Returns:
         The figure.
 
+    Raises:
+        ValueError: If there are not as many values of validation, as with `fit`'s
+            `validation_freq`: give NaN for the epochs without.
+
     Example:
         >>> figure = training_curves(
         ...     {"bits_per_dim": [3.0, 2.0, 1.9], "val_bits_per_dim": [2.5, 2.1, 2.2]}
@@ -114,6 +118,11 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(7, 4.5), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="bits/dim")
     train, validation = history["bits_per_dim"], history.get("val_bits_per_dim")
+    if validation is not None and len(validation) != len(train):
+        raise ValueError(
+            "There must be `val_bits_per_dim` for each epoch, NaN for one without "
+            f"validation. Received: {len(train)} epochs, {len(validation)} values."
+        )
     epochs = np.arange(1, len(train) + 1)
     # A single epoch would be no line.
     axes.plot(epochs, train, ".-", label="train")
@@ -188,7 +197,7 @@ def image_strips(
 def reconstructions(images: np.ndarray, decoded: np.ndarray) -> Figure:
     """Images, what comes back of their latents, and the difference.
 
-    The largest difference is shown white, or nearly so.
+    The largest difference is shown white.
 
     Args:
         images: `uint8` `[N, H, W, C]`.
@@ -215,11 +224,12 @@ def reconstructions(images: np.ndarray, decoded: np.ndarray) -> Figure:
         )
     differences = np.abs(images.astype(int) - decoded).astype(np.uint8)
     largest = differences.max(initial=0)
+    brightened = np.round(differences * (255 / max(1, largest))).astype(np.uint8)
     return image_strips(
         {
             "Images": images,
             "Decoded": decoded,
-            f"Differences, up to {largest}": differences * (255 // max(1, largest)),
+            f"Differences, up to {largest}": brightened,
         }
     )
 

@@ -77,7 +77,7 @@ def _paper(
     num_bits: int = 8,
     **others: Any,
 ) -> Preset:
-    """A row of table 4 of the paper, or a command of openai/glow's README.
+    """A row of the paper's tables of hyperparameters, or a command of openai/glow's.
 
     Warm-up and moving average are openai/glow's defaults: 10 epochs and one. How many
     epochs there are is ours: it trained until it was stopped.

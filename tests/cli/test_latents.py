@@ -348,6 +348,10 @@ def test_tables_that_cannot_be(run, conditional, listed, tmp_path, capsys):
     message = error(capsys, *command, f"--pictures={tmp_path / 'elsewhere'}")
     assert f"There is no picture {tmp_path / 'elsewhere' / '0.png'}" in message
     with listed.open("a", encoding="utf-8") as file:
+        file.write("4.png,1,nan\n")
+    assert "a picture and 2 numbers" in (message := error(capsys, *command))
+    assert "Received: 4.png,1,nan" in message
+    with listed.open("a", encoding="utf-8") as file:
         file.write("4.png,1\n")
     assert "a picture and 2 numbers" in error(capsys, *command)
     listed.write_text("picture,round\n0.png,yes\n")

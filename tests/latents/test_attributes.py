@@ -127,6 +127,21 @@ def test_directions_that_depend_on_one_another_cannot_be_orthogonalized(vectors)
         directions(vectors).orthogonalized()
 
 
+@pytest.mark.parametrize("method", ["normalized", "orthogonalized"])
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_directions_of_no_length_are_told(three, method, value):
+    three.vectors[1] = value
+    with pytest.raises(ValueError, match=rf"'b': {value:.1f}, .*Select the others"):
+        getattr(three, method)()
+    assert np.isfinite(getattr(three.select("ac"), method)().vectors).all()
+
+
+def test_names_may_be_an_array(model, images):
+    found = attribute_directions(model, images, HAS, names=np.array(["dark", "round"]))
+    assert found.names == ("dark", "round")
+    np.testing.assert_array_equal(found["round"], found.vectors[1])
+
+
 def test_directions_are_selected_by_name(three):
     selected = three.select(["c", "a"])
     assert selected.names == ("c", "a")

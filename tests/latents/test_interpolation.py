@@ -27,6 +27,15 @@ def test_slerp_is_its_formula(w):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "dtype"), [("float64", "float32", "float64"), ("float32", "int64", None)]
+)
+def test_slerp_is_of_the_first_type(a, b, dtype):
+    found = slerp(np.array([1, 0], a), np.array([0, 1], b), 0.5)
+    assert found.dtype == (dtype or "float32")
+    np.testing.assert_allclose(found, [0.5**0.5] * 2, rtol=1e-6)
+
+
 def test_slerp_keeps_the_length():
     a, b = np.random.default_rng(0).normal(size=[2, 100])
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)

@@ -22,6 +22,13 @@ def test_split_levels_are_those_of_the_chain(model, images):
     assert np.abs(top(moved) - top(z)).min() > 0
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_latents_of_other_types_are_decoded(model, images, dtype):
+    z = tf.cast(model.encode(images[:2]), dtype)
+    np.testing.assert_array_equal(model.decode(z), model.decode(tf.cast(z, tf.float32)))
+    assert resample_levels(model, z, [0], seed=4).shape == z.shape
+
+
 def test_samples_are_those_of_the_model(model):
     z = sample_latents(model, 6, temperature=0.7, seed=3)
     expected = model.sample(6, temperature=0.7, seed=3)

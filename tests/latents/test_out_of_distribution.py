@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tiny_models import perturbed
 
+from tfp_glow import GlowModel
 from tfp_glow.latents import compressed_bits_per_dim, out_of_distribution_scores, roc
 
 
@@ -112,6 +113,12 @@ def test_an_infinite_score_is_above_all_others():
     found = roc(np.array([1.0, 3.0]), np.array([2.0, np.inf]))
     assert found.area == 0.75
     assert roc(np.array([1.0, np.inf]), np.array([2.0, np.inf])).area == 0.625
+
+
+def test_channels_that_cannot_be_compressed_are_told_at_once():
+    model = GlowModel([8, 8, 2], num_levels=2, num_steps=1, hidden_channels=8)
+    with pytest.raises(ValueError, match="`channels` must be one of"):
+        out_of_distribution_scores(model, None, typical_bits=2.0)
 
 
 def test_what_cannot_be_is_told(noise):

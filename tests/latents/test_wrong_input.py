@@ -46,6 +46,11 @@ DIRECTIONS = latents.AttributeDirections(
             ValueError,
             "must differ",
         ),
+        (
+            lambda m: latents.attribute_directions(m, TWO, [[1.0], [np.nan]]),
+            ValueError,
+            "`labels` .* finite",
+        ),
         (lambda m: DIRECTIONS.save("/nowhere/x.npz"), FileNotFoundError, "no folder"),
         (lambda m: latents.nearest_images(TWO / 255, TWO), TypeError, "`queries`"),
         (lambda m: latents.nearest_images(A, TWO), ValueError, r"`queries` .*B, H, W"),

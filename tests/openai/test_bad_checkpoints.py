@@ -198,7 +198,7 @@ def test_classifier_without_classes(tmp_path):
 
 def test_arguments_that_do_not_fit(variables, tmp_path):
     path = write_checkpoint(tmp_path, variables, slots=False)
-    rejects(tmp_path, "divisible by 4", image_size=6)
+    rejects(tmp_path, "`image_size`", "by 4", "2 levels", image_size=6)
     rejects(tmp_path, "`image_size` must be a positive integer", image_size=0)
     rejects(tmp_path, "Received: num_bits=9", num_bits=9)
     rejects(tmp_path, path, "no classifier", "weight_y=0.5", weight_y=0.5)

@@ -39,8 +39,7 @@ class TopPrior(OnePass):
         TensorShape([2, 4, 4, 48])
 
     References:
-        Kingma and Dhariwal. Glow. 2018. Appendix B, and https://github.com/openai/glow,
-        `model.py`, `prior`.
+        https://github.com/openai/glow, `model.py`, `prior`.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ def _numbers(line: list[str], length: int, file: Path) -> list[float]:
         numbers = [float(cell) for cell in line[1:]]
     except ValueError:
         numbers = []
-    if len(numbers) != length - 1:
+    if len(numbers) != length - 1 or not np.isfinite(numbers).all():
         raise ValueError(
             f"Each line of {file} must have a picture and {length - 1} numbers, as its "
             f"heading says. Received: {','.join(line)}."

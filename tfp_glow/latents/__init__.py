@@ -12,12 +12,9 @@ Images are `uint8` as the model takes them, and come back as such. A latent is t
 vector of `model.encode`, and standard normal if the model is right.
 """
 
-from tfp_glow.latents.attributes import (
-    AttributeDirections,
-    attribute_directions,
-    manipulate,
-)
+from tfp_glow.latents.attributes import attribute_directions, manipulate
 from tfp_glow.latents.classification import class_log_likelihoods, linear_probe
+from tfp_glow.latents.directions import AttributeDirections
 from tfp_glow.latents.interpolation import (
     blend,
     interpolate,

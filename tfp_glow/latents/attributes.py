@@ -1,8 +1,6 @@
-"""Directions in latent space that stand for attributes, and steps along them."""
+"""Directions that stand for attributes, found and gone along."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,166 +8,12 @@ import tensorflow as tf
 
 from tfp_glow._batches import slices
 from tfp_glow._checks import check_finite, check_positive_integer
-from tfp_glow._files import replacing
 from tfp_glow._inputs import check_image, check_no_context
-from tfp_glow._suggest import suggestion
 from tfp_glow.glow_model import GlowModel
+from tfp_glow.latents.directions import AttributeDirections
 from tfp_glow.latents.levels import level_mask
 
-__all__ = ["AttributeDirections", "attribute_directions", "manipulate"]
-
-FORMAT_VERSION = 1
-"""Of the files; a later one may not be readable here."""
-
-
-@dataclass(frozen=True, eq=False)
-class AttributeDirections:
-    """What `attribute_directions` returns: a direction for each attribute.
-
-    `directions["Smiling"]` is one of them, `[H W C]`.
-
-    Attributes:
-        names: Names of the attributes, A of them.
-        vectors: Their directions, float32 `[A, H W C]`.
-        num_positives: Images that had each attribute, `[A]`.
-        num_negatives: Images that had not, `[A]`.
-    """
-
-    names: tuple[str, ...]
-    vectors: np.ndarray
-    num_positives: np.ndarray
-    num_negatives: np.ndarray
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """The direction of an attribute, `[H W C]`.
-
-        Raises:
-            KeyError: If there is none of that name.
-        """
-        return self.vectors[self._index(name)]
-
-    def select(self, names: Iterable[str]) -> "AttributeDirections":
-        """Some of the directions.
-
-        Raises:
-            KeyError: If there is none of a name.
-        """
-        indices = [self._index(name) for name in names]
-        return AttributeDirections(
-            tuple(self.names[i] for i in indices),
-            self.vectors[indices],
-            self.num_positives[indices],
-            self.num_negatives[indices],
-        )
-
-    def normalized(self) -> "AttributeDirections":
-        """The directions at length 1: steps along all of them are equally long.
-
-        A latent of a standard normal is about sqrt(H W C) long.
-        """
-        return self._with(self.vectors / self._lengths())
-
-    def orthogonalized(self) -> "AttributeDirections":
-        """The nearest directions that are at right angles, each as long as before.
-
-        A step along one then leaves what is measured along the others as it is. They
-        are Löwdin's, which treat all alike; those of Gram and Schmidt would depend on
-        the order of the attributes.
-
-        Raises:
-            ValueError: If the directions are not independent, as those of all classes
-                are: an image that is of none of the others is of the last.
-
-        References:
-            Löwdin. On the non-orthogonality problem. 1950.
-            Shen et al. Interpreting the latent space of GANs for semantic face editing.
-            2020. Section 3.2, on why. https://arxiv.org/abs/1907.10786
-        """
-        if not self.names:
-            return self
-        lengths = self._lengths()
-        left, scales, right = np.linalg.svd(self.vectors / lengths, full_matrices=False)
-        if len(scales) < len(self.names) or scales[-1] < 1e-3:
-            raise ValueError(
-                "These directions depend on one another, and cannot be turned to right "
-                "angles, as where the classes of a data set are all there. Leave one "
-                f"out: `directions.select([...])`. Received: {list(self.names)}."
-            )
-        return self._with(lengths * (left @ right))
-
-    def save(self, file: str | Path) -> None:
-        """Writes a `.npz` file, without pickle.
-
-        Args:
-            file: Its name, which ends in `.npz`.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-            ValueError: If it ends in something else.
-        """
-        file = Path(file)
-        if file.suffix != ".npz":
-            raise ValueError(
-                f"The name of the file must end in .npz. Received: {str(file)!r}."
-            )
-        if not file.parent.is_dir():
-            raise FileNotFoundError(
-                f"There is no folder {file.parent} to write {file.name} into."
-            )
-        with replacing(file) as partial, partial.open("wb") as opened:
-            np.savez(
-                opened,
-                format_version=FORMAT_VERSION,
-                names=np.array(self.names, dtype=np.str_),
-                vectors=self.vectors,
-                num_positives=self.num_positives,
-                num_negatives=self.num_negatives,
-            )
-
-    @classmethod
-    def load(cls, file: str | Path) -> "AttributeDirections":
-        """Reads what `save` wrote.
-
-        Raises:
-            OSError: If it cannot be read; `FileNotFoundError` if it is not there.
-            ValueError: If it holds something else, or was written by a later version.
-        """
-        try:
-            with np.load(file) as saved:
-                content = dict(saved)
-            version = int(content.pop("format_version"))
-            if version == FORMAT_VERSION:
-                return cls(tuple(map(str, content.pop("names"))), **content)
-        except OSError:
-            raise
-        except Exception as error:  # NumPy and zipfile have many kinds.
-            raise ValueError(
-                f"{file} holds no attribute directions, or is damaged. Make it anew, "
-                "with `directions.save`."
-            ) from error
-        raise ValueError(
-            "This version of tfp_glow reads attribute directions of format "
-            f"{FORMAT_VERSION}. Received: format_version={version} in {file}."
-        )
-
-    def _index(self, name: str) -> int:
-        if name not in self.names:
-            raise KeyError(
-                f"There is no attribute {name!r}; there are {list(self.names)}."
-                f"{suggestion(name, self.names)}"
-            )
-        return self.names.index(name)
-
-    def _lengths(self) -> np.ndarray:
-        return np.linalg.norm(self.vectors, axis=1, keepdims=True)
-
-    def _with(self, vectors: np.ndarray) -> "AttributeDirections":
-        return AttributeDirections(
-            self.names,
-            vectors.astype(np.float32),
-            self.num_positives,
-            self.num_negatives,
-        )
+__all__ = ["attribute_directions", "manipulate"]
 
 
 def attribute_directions(
@@ -221,8 +65,9 @@ def attribute_directions(
     References:
         Kingma and Dhariwal. Glow. 2018. Section 6, figure 6.
     """
-    if len(set(names or ())) < len(names or ()):
-        raise ValueError(f"`names` must differ. Received: names={list(names)}.")
+    names = None if names is None else list(names)
+    if names and len(set(names)) < len(names):
+        raise ValueError(f"`names` must differ. Received: names={names}.")
     check_no_context(model, "attribute_directions")
     check_positive_integer("batch_size", batch_size)
     num_names = 0 if names is None else len(names)
@@ -330,6 +175,7 @@ def _has_attribute(labels: np.ndarray, num_known: int) -> np.ndarray:
             "`labels` must be integers [N], booleans [N], or [N, A] for A attributes. "
             f"Received: dtype={labels.dtype}, shape={labels.shape}."
         )
+    check_finite("labels", labels)
     return (labels > 0).astype(np.float64)
 
 

@@ -27,7 +27,8 @@ def slerp(a: tf.Tensor, b: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     the same way, or opposite ways, there is no one arc, and it is linear.
 
     Args:
-        a: `[..., D]`.
+        a: `[..., D]`, in whose type it is computed; in float32 where that is none of
+            floating-point numbers.
         b: `[..., D]`.
         weights: `[...]`: 0 gives `a`, 1 gives `b`.
 
@@ -45,7 +46,8 @@ def slerp(a: tf.Tensor, b: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
     if not a.dtype.is_floating:
-        a, b = (tf.cast(x, tf.float32) for x in (a, b))
+        a = tf.cast(a, tf.float32)
+    b = tf.cast(b, a.dtype)
     w = tf.convert_to_tensor(weights, a.dtype)[..., tf.newaxis]
     unit_a, unit_b = (tf.math.l2_normalize(x, axis=-1) for x in (a, b))
     # An arc cosine would lose half of the digits where they point nearly opposite ways.

@@ -45,8 +45,8 @@ def out_of_distribution_scores(
         model: The model.
         images: `uint8` `[N, H, W, C]`.
         typical_bits: Mean bits/dim of images that are not strange, such as
-            `tf.reduce_mean(model.bits_per_dim(train_images))`: an estimate of the
-            model's entropy.
+            `tf.reduce_mean(model.bits_per_dim(train_images[:500]))`: an estimate of
+            the model's entropy.
         labels: Integers `[N]`, where the model has classes.
         seed: Seed of the noise.
         num_noise_samples: Draws of noise, see `model.bits_per_dim`.
@@ -57,7 +57,8 @@ def out_of_distribution_scores(
 
     Raises:
         TypeError: If the images are not `uint8`.
-        ValueError: If shapes or labels do not fit the model, or it has a context.
+        ValueError: If shapes or labels do not fit the model, or it has a context, or
+            its images other than 1 or 3 channels, which no compressor takes.
 
     Example:
         >>> model = GlowModel([8, 8, 1], num_levels=2, num_steps=1, hidden_channels=8)
@@ -79,6 +80,7 @@ def out_of_distribution_scores(
         https://arxiv.org/abs/1909.11480
     """
     check_no_context(model, "out_of_distribution_scores")
+    check_choice("channels", model.event_shape[-1], (1, 3))
     check_finite("typical_bits", typical_bits)
     check_positive_integer("batch_size", batch_size)
     bits = np.concatenate(

@@ -86,6 +86,12 @@ def load_openai_checkpoint(
             f"{checkpoint.path} has no classifier for `weight_y` to weigh. Received: "
             f"weight_y={weight_y!r}. Leave `weight_y` at 0."
         )
+    if image_size % (factor := 2**architecture.num_levels):
+        raise ValueError(
+            f"`image_size` must be divisible by {factor}, for {checkpoint.path} has "
+            f"{architecture.num_levels} levels. Received: image_size={image_size}. "
+            "Give the size of the images that it was trained on."
+        )
     model = GlowModel(
         (image_size, image_size, architecture.channels // 4),
         num_bits=num_bits,
