@@ -83,11 +83,12 @@ def test_same_seed_gives_the_same_noise_eager_traced_and_compiled(dtype):
     def noisy(images, seed):
         return tfg.dequantize(images, seed=seed, dtype=dtype)
 
-    seed = tf.constant([3, 4])
-    eager = noisy(images, seed)
-    for jit_compile in (False, True):
-        traced = tf.function(noisy, jit_compile=jit_compile)
-        np.testing.assert_array_equal(traced(images, seed), eager)
+    for seed in tf.constant([[3, 4], [-1, 3], [3, -(2**31)]]):
+        eager = noisy(images, seed)
+        for jit_compile in (False, True):
+            traced = tf.function(noisy, jit_compile=jit_compile)
+            np.testing.assert_array_equal(traced(images, seed), eager)
+    eager = noisy(images, tf.constant([3, 4]))
     np.testing.assert_array_equal(noisy(images, [3, 4]), eager)
     assert np.mean(noisy(images, [4, 3]) != eager) > 0.9
 

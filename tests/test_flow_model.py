@@ -292,13 +292,12 @@ def test_a_batch_that_is_trained_on_alone_initialises_too():
     np.testing.assert_array_equal(batches.distribution.bijector.shift, trained)
 
 
-@pytest.mark.parametrize("size", [5, "list"])
-def test_data_of_two_sizes_is_refused(size):
+@pytest.mark.parametrize("num_labels", [5, 17])
+def test_data_of_two_sizes_is_refused(num_labels):
     model = tfg.GlowModel(
         (8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4, num_classes=2
     )
-    x, y = np.zeros([16, 8, 8, 1], np.uint8), np.zeros(16, np.int32)
-    y = y.tolist() if size == "list" else y[:size]
+    x, y = np.zeros([16, 8, 8, 1], np.uint8), [0] * num_labels
     with pytest.raises(ValueError, match=r"as many examples\. Received: shapes \[\(16"):
         model.fit(x, y, verbose=0)
 
@@ -338,6 +337,19 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray]:
         return (vectors()[index * 128 : (index + 1) * 128],)
+
+
+class EndlessBatches(keras.utils.PyDataset):
+    num_batches = None  # and no length
+
+    def __getitem__(self, index):
+        return (vectors()[:128] + index % 2,)
+
+
+def test_an_endless_pydataset_is_trained_on():
+    model = tfg.FlowModel(act_norm_distribution())
+    history = model.fit(EndlessBatches(), steps_per_epoch=3, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,27 @@ def test_evaluation_draws_noise_for_every_batch(model):
     np.testing.assert_allclose(one["loss"], two["loss"], rtol=0.02)
 
 
+def test_weights_of_images_leave_the_noise_of_an_evaluation_as_it_is(conditional):
+    x, y = np.repeat(images(1), 64, axis=0), np.zeros(64, int)
+
+    def loss(num_images, **weights):
+        part = x[:num_images], y[:num_images]
+        return conditional.evaluate(*part, batch_size=32, verbose=0, **weights)[0]
+
+    first, both = loss(32), loss(64)
+    second = 2 * both - first  # of the second batch, whose noise is another
+    weights = np.repeat([1e-3, 1.0], 32)
+    found = loss(64, sample_weight=weights)
+    np.testing.assert_allclose(found, (1e-3 * first + second) / 2, rtol=1e-6)
+
+
+def test_steps_that_are_accumulated_get_noise_of_their_own():
+    model = tfg.GlowModel((8, 8, 1), **SMALL)
+    model.compile(tfg.Adamax(1e-3, gradient_accumulation_steps=3))
+    found = [model.train_on_batch(images(4), return_dict=True) for _ in range(6)]
+    assert len({logs["bits_per_dim"] for logs in found}) == 6
+
+
 def test_another_seed_is_another_run(losses):
     model = tfg.GlowModel((8, 8, 1), **(SMALL | {"seed": 2}))
     fit = model.fit(images(), epochs=1, shuffle=False, verbose=0)
@@ -478,6 +499,9 @@ FLOAT = np.zeros([4, 8, 8, 1], np.float32)
 def test_rejects_images_that_do_not_fit(model, untrained, x, error, message):
     with pytest.raises(error, match=message):
         untrained.fit(x, verbose=0)
+    for validation in (x, (x,), (x, None)):
+        with pytest.raises(error, match=message):
+            untrained.fit(images(4), validation_data=validation, verbose=0)
     assert not untrained.glow.levels[0].initialized.numpy()  # nothing has begun
     for method in (model.log_prob, model.bits_per_dim, model.encode):
         with pytest.raises(error, match=message):
@@ -502,8 +526,16 @@ def test_rejects_labels_that_do_not_fit(model, conditional):
         with pytest.raises(ValueError, match="takes no labels. Received: labels"):
             function()
     for wrong in ([0, 1, 2, 3], [0, 1, 2, -1]):
-        with pytest.raises(ValueError, match=r"in \[0, 3\)\. Received: labels from"):
-            conditional.fit(x, np.array(wrong), verbose=0)
+        y = np.array(wrong)
+        for function in (
+            lambda y: conditional.fit(x, y, verbose=0),
+            lambda y: conditional.fit(x, labels(4), validation_data=(x, y), verbose=0),
+            lambda y: conditional.evaluate(x, y, verbose=0),
+        ):
+            with pytest.raises(
+                ValueError, match=r"in \[0, 3\)\. Received: labels from"
+            ):
+                function(y)
     with pytest.raises(ValueError, match="must be integers of shape"):
         conditional.encode(x, np.array([0.0, 1.0, 2.0, 1.0]))
 
@@ -533,11 +565,38 @@ def test_rejects_temperatures(model, temperature):
         ({"coupling": "afine"}, ValueError, "Did you mean 'affine'"),
         ({"memory": "reversable"}, ValueError, "Did you mean 'reversible'"),
         ({"hiden_channels": 8}, TypeError, "hiden_channels"),
+        ({"seed": -1}, ValueError, "`seed` must .* Received: seed=-1"),
     ],
 )
 def test_rejects_arguments(kwargs, error, message):
     with pytest.raises(error, match=message):
         tfg.GlowModel((8, 8, 1), **kwargs)
+
+
+def test_rejects_dictionaries(model):
+    batches = tf.data.Dataset.from_tensors({"image": images(4), "label": labels(4)})
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"Received: one of \['image', 'label'\]"):
+            method(batches, verbose=0)
+
+
+def test_labels_may_be_a_column_of_a_table(conditional):
+    class Series(list):  # of pandas: Keras makes a column of one
+        dtype, shape = np.dtype("int64"), (8,)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(list(self), dtype)
+
+    y = Series(labels(8).tolist())
+    copy = conditional.with_dtype("float32")
+    history = copy.fit(images(8), y, validation_data=(images(8), y), verbose=0).history
+    assert np.isfinite(history["val_bits_per_dim"]).all()
+
+
+def test_refuses_to_write_hdf5(model, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.keras.*Received: .*x\.h5"):
+        model.save(tmp_path / "x.h5")
+    assert not any(tmp_path.iterdir())
 
 
 def test_rejects_latents_of_another_size(model):

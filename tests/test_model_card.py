@@ -78,6 +78,15 @@ def test_says_what_is_known(model):
     assert f"| Parameters | {num_parameters:,} |" in card
 
 
+def test_parameters_that_are_frozen_are_parameters(model):
+    frozen = type(model).from_config(model.get_config())
+    frozen.trainable = False
+    assert model_card(frozen, "small") == model_card(model, "small")
+    lines = []
+    frozen.summary(print_fn=lines.append)
+    assert "Trainable parameters: 0 in 0 variables" in lines[0]
+
+
 def test_front_matter_is_what_hugging_face_asks_for(model):
     fields = front_matter(model_card(model, "small", config=CONFIG, metrics=METRICS))
     assert fields["license"] == "unknown"

@@ -55,6 +55,16 @@ def check_finite(name: str, values: Any) -> None:
         )
 
 
+def as_rng(seed: int | np.random.Generator | None) -> np.random.Generator:
+    """NumPy's generator of a seed; raises `ValueError` where there can be none."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`seed` must be None or an integer of at least 0. Received: seed={seed!r}."
+        ) from error
+
+
 def check_continuous(name: str, dtype: tf.DType) -> None:
     """Raises `TypeError` unless values of this type are floating-point numbers."""
     if not dtype.is_floating:

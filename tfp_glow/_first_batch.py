@@ -97,7 +97,7 @@ def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:
         gather = partial(tf.distribute.get_strategy().gather, axis=0)
         return tf.nest.map_structure(gather, values)
     if isinstance(x, keras.utils.PyDataset):
-        return x[0] if len(x) else None
+        return x[0] if x.num_batches != 0 else None  # None where there is no end
     is_loader = hasattr(x, "__iter__") and not hasattr(x, "shape")
     if is_loader and not isinstance(x, dict | list | tuple):  # PyTorch's or Grain's
         batch = next(iter(x), None)

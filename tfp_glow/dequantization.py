@@ -276,7 +276,8 @@ def as_seed(seed: Seed | None) -> tf.Tensor:
             "`seed` must be an integer, two integers or None. Received: "
             f"seed={received!r}."
         )
-    seed = tf.cast(seed, tf.int32)
+    # Of negative ones XLA makes other random numbers than TensorFlow.
+    seed = tf.bitwise.bitwise_and(tf.cast(seed, tf.int32), 2**31 - 1)
     return seed if seed.shape.rank == 1 else tf.stack([seed, 0])
 
 

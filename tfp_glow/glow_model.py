@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow._arguments import check_glow_arguments, plain, policy_of
 from tfp_glow._checks import check_choice
+from tfp_glow._first_batch import first_batch
 from tfp_glow._inputs import check_condition, check_labels, check_weight_y
 from tfp_glow._replicas import sum_over_replicas_before, update_mean
-from tfp_glow._suggest import suggestion
 from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
@@ -29,15 +30,7 @@ __all__ = ["GlowModel"]
 
 FORMAT_VERSION = 1
 """Of the configuration in a `.keras` file; a later one may not be readable here."""
-
-_INSTEAD = {
-    "chain": "A model has to be made again of its arguments: give it `num_levels` and "
-    "so on, or train `FlowModel(glow_distribution(Glow(..., chain=chain)))`.",
-    "network_dtype": 'Give the model `dtype="mixed_bfloat16"`.',
-}
 """Of what `Glow` takes and a model does not."""
-
-_PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 
 
 @keras.saving.register_keras_serializable(package="tfp_glow")
@@ -110,12 +103,8 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         check_choice("dequantization", dequantization, ["uniform", "variational"])
         num_classes = glow_arguments.get("num_classes")
         check_weight_y(weight_y, num_classes)
-        policy = _policy(dtype)
-        for key in _INSTEAD.keys() & glow_arguments:
-            raise TypeError(
-                f"`{key}` is an argument of `Glow` alone. Received: "
-                f"{key}={glow_arguments[key]!r}. {_INSTEAD[key]}"
-            )
+        policy = policy_of(dtype)
+        check_glow_arguments(glow_arguments)
         glow = Glow(
             event_shape,
             seed=seed,
@@ -132,7 +121,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
             "seed": seed,
             **glow_arguments,
         }
-        self._config = {key: _plain(value) for key, value in config.items()}
+        self._config = {key: plain(value) for key, value in config.items()}
         self.num_bits = num_bits
         self._memory_of_steps: str | None = None
         self._seed = seed or 0
@@ -223,13 +212,15 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One step of Keras's own, with noise that the step's number gives."""
-        return super().train_step(
-            self._with_noise(data, self._seed, self.optimizer.iterations)
-        )
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        # `iterations` are updates, for each of which it may add up several steps.
+        step = optimizer._iterations
+        return super().train_step(self._with_noise(data, self._seed, step))
 
     def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One step of Keras's own, with the same noise for every model and time."""
-        return super().test_step(self._with_noise(data, -1, self._bits_per_dim.count))
+        num_images = self._loss_tracker.count  # so far, whatever weights they have
+        return super().test_step(self._with_noise(data, -1, num_images))
 
     def predict_step(self, data: tuple) -> tf.Tensor:
         """Log-probability of images, also of those that come with labels."""
@@ -240,9 +231,29 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """Trains: `FlowModel.fit`, after a look at all labels that are given."""
-        if y is not None and self.glow.num_classes is not None:
-            check_labels(y, self.glow.num_classes)
+        y = self._check_targets(y)
+        validation = kwargs.get("validation_data")
+        if hasattr(validation, "shape") or isinstance(validation, list | tuple):
+            x_val, y_val, weights = keras.utils.unpack_x_y_sample_weight(validation)
+            y_val = self._check_targets(y_val)
+            first = first_batch(x_val, y_val, 32)
+            if first is not None:
+                self._check_batch(first)
+            kwargs["validation_data"] = x_val, y_val, weights
         return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> float | list[float] | dict[str, float]:
+        """Loss on held-out data: `FlowModel.evaluate`, after a look at all labels."""
+        return super().evaluate(x, self._check_targets(y), *args, **kwargs)
+
+    def _check_targets(self, y: Any) -> Any:
+        """All labels that are given, as an array, so that Keras adds no axis."""
+        if y is None or self.glow.num_classes is None:
+            return y
+        check_labels(y, self.glow.num_classes)
+        return y if tf.is_tensor(y) else np.asarray(y)
 
     def unpack(self, data: tuple) -> tuple[dict[str, tf.Tensor], tf.Tensor | None]:
         """Images, labels and context by their names, and the sample weights.
@@ -262,6 +273,12 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
             names = ["context", "images"]
             if not isinstance(x, list | tuple) and y is not None:
                 x, y = (x, y), None
+        if isinstance(x, dict):
+            raise ValueError(
+                f"This model trains on {' and '.join(names)}, no dictionaries. "
+                f"Received: one of {sorted(x)}. Map the data set to images, or to "
+                "(images, labels)."
+            )
         x = tuple(x) if isinstance(x, list | tuple) else (x,)
         if len(x) != len(names):
             raise ValueError(
@@ -282,11 +299,14 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         inputs["first_image"] = sum_over_replicas_before(num_images)
         return inputs, None, sample_weight  # Keras's own packing drops the weights
 
-    def _check_data(self, batch: tuple) -> None:
+    def _check_batch(self, batch: tuple) -> tf.Tensor:
         inputs, _ = self.unpack(batch)
-        images, _ = self._check(
+        return self._check(
             inputs["images"], inputs.get("labels"), inputs.get("context")
-        )
+        )[0]
+
+    def _check_data(self, batch: tuple) -> None:
+        images = self._check_batch(batch)
         num_replicas = self.distribute_strategy.num_replicas_in_sync
         memory = self.glow.choose_memory(-(-images.shape[0] // num_replicas))
         if memory != self._memory_of_steps:  # for which they were traced
@@ -374,26 +394,3 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         """
         del line_length, positions, kwargs
         print_fn(summary_table(self))
-
-
-def _plain(value: Any) -> Any:
-    """An argument without types of NumPy and TensorFlow, which JSON does not know."""
-    if value is None or isinstance(value, str) or callable(value):
-        return value
-    value = np.asarray(value).tolist()
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _policy(dtype: Any) -> keras.DTypePolicy:
-    """Keras's dtype policy of a name."""
-    policy = dtype or keras.config.dtype_policy()
-    name = np.dtype(policy).name if isinstance(policy, type) else policy
-    name = getattr(name, "name", name)
-    if name not in _PRECISIONS:
-        likely = "mixed_bfloat16" if str(name).endswith("float16") else str(name)
-        raise ValueError(
-            f"`dtype` must be one of {list(_PRECISIONS)}. Received: dtype={name!r}."
-            f"{suggestion(likely, _PRECISIONS)} Parameters and log-determinants "
-            "need float32, and float16 would need a scaled loss."
-        )
-    return keras.dtype_policies.get(name)

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfp_glow.summary import count
 from tfp_glow.version import __version__
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _architecture(
 ) -> dict[str, str]:
     glow = model.glow
     arguments = glow.parameters
-    num_parameters = sum(prod(v.shape) for v in model.trainable_variables)
+    num_parameters = count([model.distribution, model.dequantizer, model.classifier])
     networks = f"width {arguments['hidden_channels']}"
     if arguments["network_fn"] is not None:
         networks = "networks of its author"

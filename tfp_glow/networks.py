@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow._checks import Parameter
+from tfp_glow._checks import Parameter, as_rng
 from tfp_glow.context import (
     ContextShape,
     joined_if_image,
@@ -102,7 +102,7 @@ class GlowNetwork(ParameterModule):
                 channels_out,
                 hidden_channels=hidden_channels,
                 context_shape=context_shape,
-                rng=np.random.default_rng(seed),
+                rng=as_rng(seed),
                 dtype=dtype,
             ),
             name,

@@ -33,6 +33,19 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 class Publishing:
     """The part of `GlowModel` that writes it for others and reads what others wrote."""
 
+    def save(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Writes a `.keras` file: `keras.Model.save`.
+
+        Raises:
+            ValueError: If the file is to be one of HDF5, Keras's old format.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "The file's name must end in .keras; `save_weights` writes weights "
+                f"alone into one that ends in .weights.h5. Received: {str(filepath)!r}."
+            )
+        super().save(filepath, *args, **kwargs)
+
     def export(
         self,
         filepath: str | Path,

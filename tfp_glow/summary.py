@@ -1,11 +1,14 @@
 """A model's levels, shapes and parameters as a table."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+import tensorflow as tf
 
 if TYPE_CHECKING:
     from tfp_glow.glow_model import GlowModel
 
-__all__ = ["summary_table"]
+__all__ = ["count", "summary_table"]
 
 
 def summary_table(model: "GlowModel") -> str:
@@ -31,7 +34,7 @@ def summary_table(model: "GlowModel") -> str:
                 _shape(shape),
                 _shape(shape if last else (height, width, channels // 2)),
                 str(level.num_steps),
-                f"{_count([level, prior] if prior else [level]):,}",
+                f"{count([level, prior]):,}",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -40,8 +43,8 @@ def summary_table(model: "GlowModel") -> str:
         for row in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
-    besides = filter(None, [model.dequantizer, model.classifier])
-    total = _count([model.distribution, *besides])
+    trainable = model.trainable_variables
+    total = sum(variable.shape.num_elements() for variable in trainable)
     num_classes = model.glow.num_classes
     classes = f"{num_classes} classes" if num_classes else "no classes"
     return "\n".join(
@@ -51,8 +54,7 @@ def summary_table(model: "GlowModel") -> str:
             "",
             *(line.rstrip() for line in lines),
             "",
-            f"Trainable parameters: {total:,} in {len(model.trainable_variables)} "
-            "variables",
+            f"Trainable parameters: {total:,} in {len(trainable)} variables",
             f"Precision: {model.dtype_policy.name}. Memory: {model.glow.memory}",
         ]
     )
@@ -62,6 +64,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _count(modules: list) -> int:
-    """Trainable numbers in several modules."""
-    return sum(v.shape.num_elements() for m in modules for v in m.trainable_variables)
+def count(modules: Iterable[tf.Module | None]) -> int:
+    """Parameters of several modules, also where a model has them frozen."""
+    variables = [v for m in modules if m is not None for v in m.trainable_variables]
+    return sum(variable.shape.num_elements() for variable in variables)

@@ -316,3 +316,20 @@ def test_further_trainings_are_not_traced_again():
     assert functions[0] is functions[2]
     assert functions[1] is functions[3]
     assert functions[0] is not functions[1]
+
+
+def test_several_steps_at_once_are_told_together(capsys):
+    model = flow_model()
+    model.compile(tfg.Adamax(1e-3), steps_per_execution=4)
+    x = np.concatenate(BATCHES[:4])
+    x[20], x[40] = np.nan, np.nan  # in the second batch and the third
+    history = model.fit(
+        x,
+        batch_size=16,
+        shuffle=False,
+        callbacks=[tfg.DivergenceGuard()],
+        verbose=0,
+    ).history
+    assert history["num_skipped"] == [2]
+    printed = capsys.readouterr().out
+    assert printed == "2 of 4 steps were skipped, the last of them: its loss is nan.\n"

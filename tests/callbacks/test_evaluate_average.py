@@ -71,3 +71,38 @@ def test_weights_come_back_where_validation_is_interrupted():
     assert len(weights) > 10
     for one, other in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_keras_s_callback_lets_others_keep_the_average(tmp_path):
+    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    model.compile(tfg.Adamax(0.1, use_ema=True, ema_momentum=0.8))
+    file = tmp_path / "best.keras"
+    callbacks = [
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        keras.callbacks.ModelCheckpoint(file, save_best_only=True),
+        keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True),
+    ]
+    history = model.fit(
+        IMAGES, epochs=8, validation_data=IMAGES, callbacks=callbacks, verbose=0
+    ).history
+    best = min(history["val_bits_per_dim"])
+    assert best < history["val_bits_per_dim"][-1]
+    for kept in (model, keras.models.load_model(file)):
+        found = kept.evaluate(IMAGES, verbose=0, return_dict=True)["bits_per_dim"]
+        np.testing.assert_allclose(found, best, rtol=1e-4)
+
+
+def test_average_of_an_optimizer_that_scales_the_loss():
+    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    inner = tfg.Adamax(1e-2, use_ema=True, ema_momentum=0.9)
+    model.compile(keras.optimizers.LossScaleOptimizer(inner))
+    history = model.fit(
+        IMAGES,
+        epochs=3,
+        validation_data=IMAGES,
+        callbacks=[tfg.EvaluateAverage(IMAGES)],
+        verbose=0,
+    ).history
+    assert history["val_bits_per_dim"] != history["val_bits_per_dim_raw"]
+    final = model.evaluate(IMAGES, verbose=0, return_dict=True)["bits_per_dim"]
+    assert final == history["val_bits_per_dim"][-1]

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 import tensorflow as tf
 
+from tfp_glow._checks import as_rng
 from tfp_glow.bijectors.glow_affine_coupling import bounded_log_scale
 from tfp_glow.bijectors.glow_level import GlowLevel
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
@@ -42,7 +42,7 @@ def new_chain(
 ) -> MultiScaleChain:
     """Makes the levels and priors that the arguments of `Glow` describe."""
     height, width, channels = event_shape
-    rng = np.random.default_rng(seed)
+    rng = as_rng(seed)
     levels = [
         GlowLevel(
             channels * 2**i,

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from functools import cached_property, partial
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow._checks import check_choice, check_event, check_positive_integer
+from tfp_glow._checks import (
+    as_rng,
+    check_choice,
+    check_event,
+    check_positive_integer,
+)
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
 from tfp_glow.bijectors.glow_step import (
     GlowStep,
@@ -181,7 +185,7 @@ class GlowLevel(SqueezedSteps):
             )
             self.memory = memory
             if stacked is None:
-                rng = np.random.default_rng(seed)
+                rng = as_rng(seed)
                 initial = factory.initial_parameters(num_steps, hidden_channels, rng)
                 stacked = {
                     key: tf.Variable(value, trainable=key not in NOT_TRAINED, name=key)

@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 from tfp_glow._checks import (
     Parameter,
     as_parameter,
+    as_rng,
     check_event,
     check_positive_integer,
 )
@@ -93,7 +94,7 @@ class LUInvertibleConv(OnePass):
             )
         with tf.name_scope(name) as name:
             if missing:
-                rng = np.random.default_rng(seed)
+                rng = as_rng(seed)
                 given = {
                     key: tf.Variable(
                         value, trainable=key not in ("sign", "permutation"), name=key

@@ -77,6 +77,10 @@ class DivergenceGuard(keras.callbacks.Callback):
     lowered learning rate stays as it is. A training that was interrupted goes on with
     them where the guard is among the `parts` of its `TrainingState`.
 
+    Within several steps at once, of `compile`'s `steps_per_execution`, bad ones are
+    skipped alike; it tells of them, and goes back, when all have been made, if the last
+    ones were bad.
+
     What to go back to is copied every `every_n_steps` good steps, and trusted after as
     many more: two copies of weights and slots are in the computer's memory.
 
@@ -164,8 +168,11 @@ class DivergenceGuard(keras.callbacks.Callback):
         """Tells of a bad step, or counts a good one."""
         num_skipped = int(self._guard.num_skipped.numpy())
         if num_skipped > self._num_skipped:
-            self._num_skipped = num_skipped
-            print(f"Step {self._step() + 1} was skipped: {self._reason()}.")
+            number, self._num_skipped = num_skipped - self._num_skipped, num_skipped
+            what = f"Step {self._step() + 1} was skipped"
+            if (together := self.model.steps_per_execution) > 1:
+                what = f"{number} of {together} steps were skipped, the last of them"
+            print(f"{what}: {self._reason()}.")
             if int(self._guard.num_bad.numpy()) >= self._max_bad_steps:
                 self._roll_back(f"{self._max_bad_steps} bad steps in a row")
         elif int(self._guard.num_good.numpy()) >= self._num_good + self._every_n_steps:

@@ -35,6 +35,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         ...     samples = model.sample(4)
     """
     optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that scales a loss
     if (
         optimizer is None
         or not optimizer.use_ema
@@ -68,6 +69,10 @@ class EvaluateAverage(keras.callbacks.Callback):
     weights themselves the same with `_raw` behind it. Training goes on from the
     weights. The optimizer needs `use_ema=True`; after `fit` Keras leaves the average in
     the model. `averaged_weights` is for whatever else is to use it meanwhile.
+
+    At the end of an epoch the weights are back: `ModelCheckpoint` and `EarlyStopping`
+    would choose by the average, and keep the weights. With these use Keras's
+    `SwapEMAWeights(swap_on_epoch=True)` instead, before them in the list.
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, [32, 8, 8, 1], np.uint8)
