@@ -72,6 +72,62 @@ def test_context_of_another_shape(context):
         context_at(context, (2, 2, 48), tf.zeros([2, 2, 2, 7]), "flow")
 
 
+@pytest.mark.parametrize("num_contexts", [4, 2, 0])
+@CONTEXTS
+def test_contexts_of_another_number(context_shape, context, num_contexts):
+    glow = perturbed_model(context_shape).glow
+    x, context = np.zeros([3, *SHAPE], "float32"), context[:num_contexts] / 255
+    with pytest.raises(ValueError, match="one an image or one for all"):
+        glow.inverse(x, context=context)
+    traced = tf.function(
+        lambda x, context: glow.inverse(x, context=context),
+        input_signature=[
+            tf.TensorSpec([None, *SHAPE]),
+            tf.TensorSpec([None, *context_shape]),
+        ],
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        traced(x, np.float32(context))
+    x, one = np.float32(IMAGES[:3] / 255), np.float32(GREY[:1] / 255)
+    one = one if len(context_shape) == 3 else VECTORS[:1]
+    expected = glow.inverse(x, context=np.repeat(one, 3, axis=0))
+    np.testing.assert_allclose(traced(x, one), expected, atol=1e-5)
+
+
+@CONTEXTS
+def test_shape_of_a_context_may_be_unknown(context_shape, context):
+    glow = perturbed_model(context_shape, num_levels=2).glow
+    x, context = np.float32(IMAGES[:4] / 255), np.float32(context / 255)
+    shapes = [[None] * 4, [None] * context.ndim]
+    traced = tf.function(
+        lambda x, context: glow.inverse(x, context=context),
+        input_signature=[tf.TensorSpec(shape) for shape in shapes],
+    )
+    expected = glow.inverse(x, context=context)
+    np.testing.assert_allclose(traced(x, context), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"`context` must have shape .*<unknown>"):
+        tf.function(lambda c: glow.inverse(x, context=c)).get_concrete_function(
+            tf.TensorSpec(None)
+        )
+
+
+def test_height_and_width_of_a_coupling_s_context_may_be_any():
+    coupling = tfg.GlowAffineCoupling(
+        4, hidden_channels=8, context_shape=[None, None, 2], seed=0
+    )
+    x, context = RNG.normal(size=[2, 3, 5, 4]), RNG.normal(size=[2, 3, 5, 2])
+    x, context = np.float32(x), np.float32(context)
+    traced = tf.function(
+        lambda x, context: coupling.inverse(x, context=context),
+        input_signature=[
+            tf.TensorSpec([None, None, None, 4]),
+            tf.TensorSpec([None, None, None, None]),
+        ],
+    )
+    expected = coupling.inverse(x, context=context)
+    np.testing.assert_allclose(traced(x, context), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("context_shape", [(), (2, 2), (0,), "vector"])
 def test_context_shape_that_is_none(context_shape):
     with pytest.raises(ValueError, match="context_shape"):

@@ -46,7 +46,10 @@ def latents_of_samples(glow, temperature, num_samples=3):
     return glow.inverse(tf.identity(x)).numpy()
 
 
-@pytest.mark.parametrize("name", ["log_prob", "prob"])
+@pytest.mark.parametrize(
+    "name",
+    ["log_prob", "prob", "unnormalized_log_prob", "experimental_local_measure"],
+)
 @pytest.mark.parametrize("as_given", [np.asarray, tf.constant])
 def test_whole_numbers_are_no_images_of_a_density(glow, as_given, name):
     x = as_given(np.zeros([1, *SHAPE], np.uint8))

@@ -1,5 +1,6 @@
 import re
 from contextlib import nullcontext
+from copy import deepcopy
 from functools import partial
 
 import keras
@@ -384,6 +385,33 @@ def test_rejects_a_function_that_hides_variables():
     message = r"cannot be found.*Received: network=<function.*kernel.*not a function"
     with pytest.raises(ValueError, match=message):
         UserNetwork(lambda x: layer(x), 2, 4)
+
+
+@pytest.mark.parametrize(
+    "network", [lambda x: (x, x), lambda x: None, lambda x: np.asarray(x)]
+)
+def test_rejects_a_network_that_returns_no_tensor(network):
+    with pytest.raises(ValueError, match="must return 2 channels: a tensor.*Received: .* <class"):
+        UserNetwork(network, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: dense(4), lambda: keras.Sequential([dense(3), dense(4)])]
+)
+def test_a_deep_copy_has_variables_of_its_own(make):
+    network = make()
+    both = [UserNetwork(network, 2, 4), UserNetwork(network, 2, 4)]
+    copies = deepcopy(both)
+    x = tf.ones([1, 3, 3, 2])
+    np.testing.assert_array_equal(copies[0](x), both[0](x))
+    assert copies[0].network is copies[1].network
+    for variable in copies[0].trainable_variables:
+        variable.assign_add(tf.ones_like(variable))
+    assert np.all(copies[1](x) != both[0](x))
+    with tf.GradientTape() as tape:
+        y = copies[0](x)
+    assert None not in tape.gradient(y, copies[0].trainable_variables)
+    assert len(copies[0].keras_variables()) == len(both[0].keras_variables())
 
 
 def test_rejects_a_network_that_changes_height_or_width():

@@ -101,6 +101,16 @@ def check_even_channels(channels: int) -> None:
         )
 
 
+def broadcasts(shape: tf.TensorShape, wanted: tf.TensorShape) -> bool:
+    """Whether a shape broadcasts to another, as far as is known."""
+    if not (shape.is_fully_defined() and wanted.is_fully_defined()):
+        return True
+    try:
+        return tf.broadcast_static_shape(shape, wanted) == wanted
+    except ValueError:
+        return False
+
+
 def check_event(
     x: tf.Tensor, event_shape: Sequence[int | None], name: str
 ) -> tf.Tensor:

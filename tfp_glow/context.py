@@ -7,10 +7,11 @@ blocks of 4 x 4 of the context's pixels as `16 D` channels, and loses nothing.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 
 import tensorflow as tf
 
-from tfp_glow._checks import check_positive_integer
+from tfp_glow._checks import broadcasts, check_positive_integer
 
 __all__ = [
     "ContextShape",
@@ -23,6 +24,7 @@ __all__ = [
     "num_channels",
     "vector_channels",
     "with_context",
+    "with_known_shape",
 ]
 
 ContextShape = Sequence[int | None] | None
@@ -88,6 +90,14 @@ def check_context(
         raise ValueError(f"`{name}` {problem}")
 
 
+def with_known_shape(context: tf.Tensor, context_shape: ContextShape) -> tf.Tensor:
+    """A context as a tensor, whose shape is known where it was not when traced."""
+    context = tf.convert_to_tensor(context)
+    shape = context.shape[: -len(context_shape)].concatenate(context_shape)
+    is_likely = context.shape.is_compatible_with(shape)
+    return tf.ensure_shape(context, shape) if is_likely else context
+
+
 def context_shape_at(context_shape: ContextShape, factor: int) -> ContextShape:
     """Shape of a context where the image has been made `factor` times smaller."""
     if context_shape is None or len(context_shape) == 1:
@@ -131,26 +141,28 @@ def context_at(
             "(-0.5, 0.5) by `(context + 0.5) / 256 - 0.5`; of else cast it to float32."
         )
     context = tf.cast(context, x.dtype)
-    ndims = len(context_shape)
-    if context.shape.rank < ndims:
+    ndims, wanted = len(context_shape), context_shape[-1]
+    if context.shape.rank is None or context.shape.rank < ndims:
         _raise_for_shape(context, context_shape, x)
-    event_shape = context.shape[context.shape.rank - ndims :].as_list()
-    if None in event_shape:
-        event_shape = tf.unstack(tf.shape(context)[-ndims:])
-    if context.shape[:-ndims].as_list() != x.shape[:-3].as_list():
-        shape = tf.concat([tf.shape(x)[:-3], event_shape], axis=0)
+    # Where they are not known when it is traced, they are those that are wanted.
+    channels = wanted if context.shape[-1] is None else context.shape[-1]
+    factor = isqrt(wanted // max(1, channels)) if ndims == 3 else 1
+    sides = zip(context.shape[-ndims:-1], x.shape[-3:-1], strict=False)
+    fits = all(None in pair or pair[0] == factor * pair[1] for pair in sides)
+    leading = context.shape[:-ndims]
+    fits &= broadcasts(leading, x.shape[:-3]) and factor**2 * channels == wanted
+    if not fits:
+        _raise_for_shape(context, context_shape, x)
+    event_shape = [
+        tf.shape(context)[axis] if context.shape[axis] is None else context.shape[axis]
+        for axis in range(-ndims, -1)
+    ]
+    context = tf.ensure_shape(context, [*context.shape[:-1], channels])
+    if not leading.is_fully_defined() or leading != x.shape[:-3]:
+        shape = tf.concat([tf.shape(x)[:-3], [*event_shape, channels]], axis=0)
         context = tf.broadcast_to(context, shape)
-    context = tf.reshape(context, [-1, *event_shape])
-    if ndims == 3 and None not in [*context.shape[1:3], *x.shape[-3:-1]]:
-        factor = context.shape[1] // x.shape[-3]
-        fits = [factor * side for side in x.shape[-3:-1]] == context.shape[1:3]
-        if factor == 0 or not fits:
-            _raise_for_shape(context, context_shape, x)
-        if factor > 1:
-            context = tf.nn.space_to_depth(context, factor)
-    if context.shape[-1] != context_shape[-1]:
-        _raise_for_shape(context, context_shape, x)
-    return context
+    context = tf.reshape(context, [-1, *event_shape, channels])
+    return tf.nn.space_to_depth(context, factor) if factor > 1 else context
 
 
 def map_channels(context_shape: ContextShape) -> int:
@@ -198,7 +210,7 @@ def _raise_for_shape(
             "modelled, once it is as small"
         )
     raise ValueError(
-        f"`context` must have shape {wanted}. Received: shape={context.shape} for an "
-        f"image of shape {x.shape}. Give what `context_shape` says, or make the "
-        "bijector with the shape of what there is."
+        f"`context` must have shape {wanted}, one an image or one for all. Received: "
+        f"shape={context.shape} for images of shape {x.shape}. Give what "
+        "`context_shape` says, or make the bijector with the shape of what there is."
     )

@@ -36,6 +36,18 @@ class GlowDistribution(_TransformedDistribution):
         _check_value(value)
         return super().prob(value, name=name, **kwargs)
 
+    def unnormalized_log_prob(
+        self, value: Any, name: str = "unnormalized_log_prob", **kwargs: Any
+    ) -> tf.Tensor:
+        """TFP's, as `log_prob`, which it is."""
+        _check_value(value)
+        return super().unnormalized_log_prob(value, name=name, **kwargs)
+
+    def experimental_local_measure(self, value: Any, **kwargs: Any) -> tuple:
+        """TFP's, as `log_prob`."""
+        _check_value(value)
+        return super().experimental_local_measure(value, **kwargs)
+
 
 def _check_value(value: Any) -> None:
     if isinstance(value, np.ndarray) or tf.is_tensor(value):

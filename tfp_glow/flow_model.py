@@ -372,8 +372,8 @@ class FlowModel(keras.Model):
         if not is_initialized(self.distribution):
             warnings.warn(
                 f"{self.distribution.name} holds act-norms that `fit` cannot "
-                "initialise, within parts of TFP's that it cannot walk through. Use "
-                "`tfp_glow.initialize` on the bijector that holds them.",
+                "initialise, within parts of TFP's that it cannot walk through, or "
+                "`steps` of a level. Use `tfp_glow.initialize` on what holds them.",
                 stacklevel=4,
             )
 

@@ -1,6 +1,7 @@
 """Anybody's callable as a coupling network: built once, its variables found."""
 
 from collections.abc import Callable
+from copy import copy, deepcopy
 from functools import cached_property, partial
 from inspect import signature
 from types import MethodType
@@ -77,23 +78,20 @@ class UserNetwork(tf.Module):
                 f"function. Received: network={network!r}."
             )
         self.network = network
+        self._call = _for_inference(network)
         channels_in += num_channels(context_shape)
         spatial_shape = spatial_shape or _spatial_shape(network)
-        # A layer of Keras takes over whether the model around it is training, while
-        # that is traced, and not in the backward pass.
-        call = getattr(network, "call", None)
-        takes_training = call and "training" in signature(call).parameters
-        self._call = partial(network, training=False) if takes_training else network
         self._input_spec = tf.TensorSpec([2, *spatial_shape, channels_in], dtype)
         with tf.GradientTape() as tape:
             x = tf.zeros([2, *spatial_shape, channels_in], dtype)
             y = self._call(x)
         expected = [2, *spatial_shape, channels_out]
-        if y.shape.as_list() != expected:
+        found = y.shape.as_list() if tf.is_tensor(y) else type(y)
+        if found != expected:
             raise ValueError(
-                f"`network` must return {channels_out} channels: shape {expected} for "
-                f"an input of shape {x.shape.as_list()}. Received: an output of shape "
-                f"{y.shape.as_list()}. Change the channels of its last layer."
+                f"`network` must return {channels_out} channels: a tensor of shape "
+                f"{expected} for an input of shape {x.shape.as_list()}. Received: "
+                f"an output of shape or type {found}. Change its last layer."
             )
         self.found_variables, _ = _find_variables(network)
         # A tape sees a mirrored variable's copies on each device.
@@ -110,6 +108,15 @@ class UserNetwork(tf.Module):
                 f"uses {lost}. Pass the Keras layer or `tf.Module` that owns them, "
                 "not a function that closes over it."
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "UserNetwork":
+        """A network of its own variables; a Keras layer makes new ones of itself."""
+        other = copy(self)
+        memo[id(self)] = other
+        other.network = deepcopy(self.network, memo)
+        other._call = _for_inference(other.network)
+        other.found_variables, _ = _find_variables(other.network)
+        return other
 
     def keras_variables(self) -> list[Any]:
         """The `keras.Variable`s of its layers, which say what is trained."""
@@ -185,6 +192,18 @@ def as_network(
         spatial_shape=spatial_shape,
         dtype=dtype,
     )
+
+
+def _for_inference(
+    network: Callable[[tf.Tensor], tf.Tensor],
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A layer of Keras takes over whether the model around it is training.
+
+    That is while it is traced, and not in the backward pass.
+    """
+    call = getattr(network, "call", None)
+    takes_training = call and "training" in signature(call).parameters
+    return partial(network, training=False) if takes_training else network
 
 
 def _spatial_shape(network: Callable[[tf.Tensor], tf.Tensor]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ napoleon_custom_sections = ["Shapes", ("Attributes", "params_style")]
 nitpicky = True
 _INTERNAL = (
     "Coupling EdgeConv HasState ImageFlow MergedGlowLevel OnePass PreparedSteps "
-    "Publishing ScaledLinear SqueezedSteps StepGuard UserNetwork"
+    "Publishing ScaledLinear ShapedByPart SqueezedSteps StepGuard UserNetwork"
 ).split()
 nitpick_ignore_regex = [
     ("py:obj", r"(?!tfp_glow\.).*"),

@@ -320,8 +320,28 @@ def test_rejects_what_a_given_chain_is_not(arguments, message):
 )
 def test_copy_rejects_what_its_chain_cannot_follow(arguments):
     name, value = next(iter(arguments.items()))
-    with pytest.raises(ValueError, match="copy` changes only.*'chain'.*Rec") as caught:
+    with pytest.raises(ValueError, match="A copy shares all variables") as caught:
         small().copy(**arguments)
     assert f"Received: {name}={value!r}. Make" in str(caught.value)
     with pytest.raises(TypeError, match="num_stps"):
         small().copy(num_stps=7)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (lambda: tfg.ActNormBijector(4), {"dtype": tf.float64}),
+        (lambda: tfg.LUInvertibleConv(4), {"seed": 5}),
+        (lambda: tfg.GlowAffineCoupling(4, hidden_channels=4), {"hidden_channels": 8}),
+        (lambda: small().levels[0], {"num_steps": 1}),
+        (lambda: small().chain.top_prior, {"num_classes": 3}),
+    ],
+)
+def test_copies_of_parts_reject_what_would_shape_new_variables(make, arguments):
+    with pytest.raises(ValueError, match="A copy shares all variables.*Received: "):
+        make().copy(**arguments)
+
+
+def test_a_merged_flow_equals_its_copy():
+    merged = small().merged()
+    assert merged == merged.copy()

@@ -1,5 +1,6 @@
 """Only what is special to GlowLevel: stacked parameters and their views."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,6 +123,18 @@ def test_network_fn_makes_a_network_for_each_step():
 def test_rejects_counts_that_are_no_positive_integers(name, value):
     with pytest.raises(ValueError, match=rf"`{name}` must be a .*{name}={value}\."):
         GlowLevel(**{"channels": 1, "num_steps": 1, name: value})
+
+
+def test_rejects_parameters_of_another_number_of_steps():
+    level = GlowLevel(1, num_steps=2, hidden_channels=4)
+    with pytest.raises(ValueError, match="must hold 3 steps.*Received: .2"):
+        GlowLevel(1, num_steps=3, hidden_channels=4, stacked=level.stacked)
+
+
+@pytest.mark.parametrize("make", [lambda: keras.layers.Dense(3), lambda: "dense"])
+def test_rejects_a_network_in_place_of_what_makes_one(make):
+    with pytest.raises(TypeError, match="makes a step's network, and is none"):
+        GlowLevel(1, num_steps=1, network_fn=make())
 
 
 @pytest.mark.parametrize(

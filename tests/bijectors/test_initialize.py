@@ -269,6 +269,21 @@ def test_warns_of_what_it_cannot_walk_through():
     assert is_initialized(chain.bijectors[1])
 
 
+def test_warns_of_steps_of_a_level():
+    level = GlowLevel(1, num_steps=2, hidden_channels=4, dtype=tf.float64)
+    x = tf.constant(np.random.default_rng(0).normal(5, 2, [16, 4, 4, 1]))
+    of_steps = tfb.Chain([tfg.Squeeze(), *level.steps])
+    assert not is_initialized(of_steps)
+    for views in (of_steps, tfb.Chain([level.steps[0].coupling])):
+        y = tfg.Squeeze().inverse(x) if views is not of_steps else x
+        with pytest.warns(UserWarning, match="of a level give it the level"):
+            tfg.initialize(views, y)
+    np.testing.assert_array_equal(level.steps[0].act_norm.shift, np.zeros(4))
+    tfg.initialize(level, x)
+    assert is_initialized(of_steps)
+    np.testing.assert_allclose(of_steps.inverse(x), level.inverse(x), atol=1e-9)
+
+
 def test_nothing_to_initialise_is_initialised():
     assert is_initialized(tfb.Scale(2.0))
     assert is_initialized(tfg.Squeeze())

@@ -13,6 +13,7 @@ from cases import CASES, Case, built, perturb
 
 from tfp_glow.bijectors import (
     ActNormBijector,
+    Glow,
     GlowAdditiveCoupling,
     GlowStep,
     LUInvertibleConv,
@@ -200,8 +201,9 @@ def batched_levels() -> MultiScaleChain:
         (lambda: batched(LUInvertibleConv, 3), [2, 3, 3]),
         (batched_step, [2, 3, 4]),
         (batched_levels, [4, 4, 1]),
+        (lambda: Glow([4, 4, 1], chain=batched_levels()), [4, 4, 1]),
     ],
-    ids=["act_norm", "lu_invertible_conv", "step", "multi_scale"],
+    ids=["act_norm", "lu_invertible_conv", "step", "multi_scale", "glow"],
 )
 def test_batch_of_parameters_is_a_batch_of_bijectors(make, event_shape):
     bijector = make()

@@ -78,6 +78,7 @@ def test_labels_of_any_integer_type(dtype):
         (3, None, r"integers in \[0, 3\)\. Received: no labels"),
         (3, [0, 3], r"must be in \[0, 3\)\. Received: labels from 0 to 3"),
         (3, [-1, 2], r"must be in \[0, 3\)\. Received: labels from -1 to 2"),
+        (3, [0, 1, 2], r"one label an image.*Received: labels.shape=\(3,\)"),
         (3, [[0], [1]], r"one label an image.*Received: labels.shape=\(2, 1\)"),
     ],
 )

@@ -137,9 +137,9 @@ class ActNormBijector(OnePass):
 
     def _initialize(self, x: tf.Tensor, *, only_new: bool) -> tf.Tensor:
         """Sets the variables from a batch, and returns what it becomes."""
-        if not isinstance(self.initialized, tf.Variable) or (
-            only_new and is_set(self.initialized)
-        ):
+        own = [self.shift, self.raw_log_scale, self.initialized]
+        is_own = all(isinstance(value, tf.Variable) for value in own)
+        if not is_own or (only_new and is_set(self.initialized)):
             return self.inverse(x)
         check_event(x, [self._channels], self.name)
         shift, raw_log_scale = standardizing_parameters(x, self._log_scale_factor)

@@ -202,9 +202,9 @@ class Coupling(OnePass):
     ) -> tf.Tensor:
         """Sets the network's act-norms from a batch, and returns what it becomes."""
         initialized = getattr(self.network, "initialized", None)
-        if isinstance(initialized, tf.Variable) and not (
-            only_new and is_set(initialized)
-        ):
+        own = [initialized, *getattr(self.network, "parameters", {}).values()]
+        is_own = all(isinstance(value, tf.Variable) for value in own)
+        if is_own and not (only_new and is_set(initialized)):
             check_event(x, [None, None, self._channels], self.name)
             x_a, _ = tf.split(x, 2, axis=-1)
             own_context = context_at(context, self._context_shape, x_a, self.name)

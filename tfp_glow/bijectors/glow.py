@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_glow._checks import (
     as_floating,
@@ -22,20 +23,22 @@ from tfp_glow.bijectors.memory import (
     stored_bytes_per_image,
 )
 from tfp_glow.bijectors.multi_scale_chain import MultiScaleChain
-from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.bijectors.one_pass import ShapedByPart
 from tfp_glow.bijectors.step_factory import COUPLINGS, PERMUTATIONS, SCALES
-from tfp_glow.context import ContextShape, check_context, check_context_shape
+from tfp_glow.context import (
+    ContextShape,
+    check_context,
+    check_context_shape,
+    with_known_shape,
+)
 
 __all__ = ["Glow"]
 
 _USUAL_BATCH_SIZE = 64
 """For which `memory="auto"` chooses where the batch's size is not known."""
 
-# Of a copy, whose levels are there already.
-_CHANGED_BY_COPY = ["chain", "memory", "name", "validate_args"]
 
-
-class Glow(OnePass):
+class Glow(ShapedByPart):
     """Glow: levels of a squeeze, steps of flow and a split, with learned priors.
 
     - Inverse, image to latent:
@@ -207,10 +210,18 @@ class Glow(OnePass):
                 name=name,
             )
 
+    _OF_NEW_VARIABLES = ShapedByPart._OF_NEW_VARIABLES.union(
+        ["event_shape", "learn_top_prior", "num_levels", "scale", "unroll"]
+    )
+
     @property
     def event_shape(self) -> tf.TensorShape:
         """Shape of an image, `[H, W, C]`."""
         return self.chain.event_shape
+
+    @property
+    def _shaping_part(self) -> MultiScaleChain:
+        return self.chain
 
     @property
     def levels(self) -> list[GlowLevel]:
@@ -285,14 +296,8 @@ class Glow(OnePass):
         Raises:
             ValueError: If it is an argument that shapes a new chain.
         """
-        fixed = (self.parameters.keys() & overrides).difference(_CHANGED_BY_COPY)
-        if fixed:
-            received = ", ".join(f"{key}={overrides[key]!r}" for key in sorted(fixed))
-            raise ValueError(
-                f"A copy shares its chain: `copy` changes only {_CHANGED_BY_COPY}. "
-                f"Received: {received}. Make a new `Glow` with that."
-            )
-        if "chain" not in overrides and not self.chain.chooses_memory:
+        has_memory = isinstance(self.levels[0], GlowLevel) and "chain" not in overrides
+        if has_memory and not self.chain.chooses_memory:
             overrides.setdefault("memory", self.memory)  # as an earlier copy set it
         return super().copy(**overrides)
 
@@ -313,6 +318,12 @@ class Glow(OnePass):
             for level in self.levels
         ]
         return self.copy(chain=self.chain.copy(levels=levels))
+
+    @classmethod
+    def _parameter_properties(
+        cls, dtype: tf.DType, num_classes: int | None = None
+    ) -> dict[str, tfp.util.ParameterProperties]:
+        return {"chain": tfp.util.BatchedComponentProperties(lambda self, ndims: ndims)}
 
     def _route(
         self, labels: tf.Tensor | None = None, context: tf.Tensor | None = None
@@ -335,7 +346,7 @@ class Glow(OnePass):
         check_context(context, self._context_shape, self.name)
         routes: dict[str, dict[str, tf.Tensor]] = {}
         if context is not None:
-            context = tf.convert_to_tensor(context)
+            context = with_known_shape(context, self._context_shape)
             routes = {part.name: {"context": context} for part in self.chain.parts}
         if labels is not None:
             routes.setdefault(self.chain.top_prior.name, {})["labels"] = labels
@@ -386,15 +397,3 @@ class Glow(OnePass):
         check_event(x, self.event_shape, self.name)
         kwargs = self._route(**condition)
         return initialize_bijector(self.chain, x, only_new=only_new, **kwargs)
-
-    def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
-        return self.chain.inverse_event_shape(x_shape)
-
-    def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
-        return self.chain.forward_event_shape(z_shape)
-
-    def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
-        return self.chain.inverse_event_shape_tensor(x_shape)
-
-    def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
-        return self.chain.forward_event_shape_tensor(z_shape)

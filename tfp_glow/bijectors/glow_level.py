@@ -151,10 +151,11 @@ class GlowLevel(SqueezedSteps):
             channels_out = channels_in * COUPLINGS[coupling][1]
             if unroll is None:
                 unroll = num_steps <= _MAX_UNROLLED_STEPS
-            if not (network_fn is None or callable(network_fn)):
+            is_layer = hasattr(network_fn, "trainable_weights")  # of Keras
+            if network_fn is not None and (is_layer or not callable(network_fn)):
                 raise TypeError(
                     "`network_fn` must be callable: it is given the channels in and "
-                    "out, and makes a step's network. Received: "
+                    "out, and makes a step's network, and is none. Received: "
                     f"network_fn={network_fn!r}."
                 )
             if network_fn is not None and networks is None:
@@ -192,6 +193,12 @@ class GlowLevel(SqueezedSteps):
                     for key, value in initial.items()
                 }
                 initialized = tf.Variable(False, trainable=False, name="initialized")
+            counts = {value.shape[0] for value in stacked.values()}
+            if counts != {num_steps}:
+                raise ValueError(
+                    f"`stacked` must hold {num_steps} steps, along the first axis. "
+                    f"Received: {sorted(counts)}."
+                )
             self.stacked = stacked
             self.initialized = initialized
             # `copy` builds from `parameters`: without this a copy is untrained.
@@ -247,7 +254,9 @@ class GlowLevel(SqueezedSteps):
         with tf.init_scope():  # What is kept must not belong to a graph.
             return tuple(
                 self._factory.step(
-                    {key: view(v, k) for key, v in self.stacked.items()}, k
+                    {key: view(v, k) for key, v in self.stacked.items()},
+                    k,
+                    initialized=self.initialized,
                 )
                 for k in range(self._num_steps)
             )

@@ -35,7 +35,7 @@ def initialize(
 
     Warns:
         UserWarning: Where a bijector of ours lies in one of TFP's that is no
-            composition, so that it keeps its values.
+            composition, or is one of a level's `steps`, so that it keeps its values.
 
     Example:
         >>> bijector = tfb.Chain([ActNormBijector(2), tfb.Scale(2.0)])
@@ -63,7 +63,8 @@ def initialize(
         warnings.warn(
             f"{bijector.name} holds act-norms inside bijectors that `initialize` "
             "cannot walk through; they keep their values. It knows `tfb.Chain`, TFP's "
-            "other compositions, and the bijectors of tfp_glow.",
+            "other compositions, and the bijectors of tfp_glow; for the `steps` of a "
+            "level give it the level.",
             stacklevel=2,
         )
 

@@ -1,11 +1,13 @@
 """What all bijectors here share: value and log-determinant in one pass."""
 
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 tfb = tfp.bijectors
 
-__all__ = ["OnePass"]
+__all__ = ["OnePass", "ShapedByPart"]
 
 
 class _GraphCache(type(tfb.Bijector._cache)):
@@ -43,6 +45,42 @@ class OnePass(tfb.Bijector):
     # TFP's cache hashes a bijector at every call, by all that it was made of, and so a
     # bijector of bijectors hashes all that is in it at each of its levels.
     _hash: int | None = None
+
+    _OF_NEW_VARIABLES = frozenset(
+        {
+            "channels",
+            "context_shape",
+            "coupling",
+            "dtype",
+            "hidden_channels",
+            "learn_prior",
+            "network_dtype",
+            "network_fn",
+            "num_classes",
+            "num_components",
+            "num_steps",
+            "permutation",
+            "seed",
+            "spatial_shape",
+        }
+    )
+    """Arguments that shape new variables, and change nothing of those of a copy."""
+
+    def copy(self, **overrides: Any) -> tfb.Bijector:
+        """TFP's: a bijector of the same variables, other arguments apart.
+
+        Raises:
+            ValueError: If it is an argument that shapes new variables.
+        """
+        known = self.parameters.keys() & overrides.keys()
+        fixed = sorted(known & self._OF_NEW_VARIABLES)
+        if fixed:
+            received = ", ".join(f"{key}={overrides[key]!r}" for key in fixed)
+            raise ValueError(
+                "A copy shares all variables, which `copy` cannot make others of. "
+                f"Received: {received}. Make a new `{type(self).__name__}` with that."
+            )
+        return super().copy(**overrides)
 
     def __hash__(self) -> int:
         """TFP's hash, computed once: what a bijector was made of does not change."""
@@ -87,3 +125,23 @@ class OnePass(tfb.Bijector):
     ) -> dict[str, tfp.util.ParameterProperties]:
         del dtype, num_classes
         return {}
+
+
+class ShapedByPart(OnePass):
+    """A bijector whose events have the shapes that one of its parts gives them."""
+
+    @property
+    def _shaping_part(self) -> tfb.Bijector:
+        raise NotImplementedError
+
+    def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
+        return self._shaping_part.inverse_event_shape(x_shape)
+
+    def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
+        return self._shaping_part.forward_event_shape(z_shape)
+
+    def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
+        return self._shaping_part.inverse_event_shape_tensor(x_shape)
+
+    def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
+        return self._shaping_part.forward_event_shape_tensor(z_shape)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfp_glow._checks import check_event
 from tfp_glow.bijectors.flat_batch import apply_to_flat_batch
-from tfp_glow.bijectors.one_pass import OnePass
+from tfp_glow.bijectors.one_pass import ShapedByPart
 from tfp_glow.bijectors.squeeze import Squeeze
 from tfp_glow.bijectors.step_factory import StepFactory
 from tfp_glow.bijectors.step_sequence import StepSequence
@@ -51,7 +51,7 @@ class PreparedSteps(NamedTuple):
     networks: dict[str, tf.Tensor]
 
 
-class SqueezedSteps(OnePass):
+class SqueezedSteps(ShapedByPart):
     """A squeeze, then steps of flow: what a level does with images.
 
     A subclass says by `prepare` what its steps are.
@@ -154,14 +154,6 @@ class SqueezedSteps(OnePass):
         log_det = log_det_of_couplings + num_pixels * log_det
         return tf.cast(z, x.dtype), tf.cast(log_det, x.dtype)
 
-    def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
-        return self._squeeze.inverse_event_shape(x_shape)
-
-    def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
-        return self._squeeze.forward_event_shape(z_shape)
-
-    def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
-        return self._squeeze.inverse_event_shape_tensor(x_shape)
-
-    def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
-        return self._squeeze.forward_event_shape_tensor(z_shape)
+    @property
+    def _shaping_part(self) -> Squeeze:
+        return self._squeeze

@@ -112,8 +112,10 @@ class StepFactory:
             for key, value in values.items()
         }
 
-    def step(self, parameters: Parameters, k: int) -> GlowStep:
-        """Step k."""
+    def step(
+        self, parameters: Parameters, k: int, initialized: tf.Variable | None = None
+    ) -> GlowStep:
+        """Step k, of parameters that somebody else initialises, and says whether."""
         parts = _parts(parameters)
         if self.permutation == "invertible_conv":
             permutation = LUInvertibleConv(self.channels, **parts["permutation"])
@@ -126,13 +128,16 @@ class StepFactory:
                 self.channels // 2,
                 self.channels // 2 * COUPLINGS[self.coupling][1],
                 parameters=parts["network"],
+                initialized=initialized,
                 compute_dtype=self.network_dtype,
             )
             if self.networks is None
             else self.networks[k]
         )
         return GlowStep(
-            ActNormBijector(self.channels, **parts["act_norm"]),
+            ActNormBijector(
+                self.channels, **parts["act_norm"], initialized=initialized
+            ),
             permutation,
             self._coupling(network),
         )

@@ -2,7 +2,12 @@
 
 import tensorflow as tf
 
-from tfp_glow._checks import check_choice, check_event, check_positive_integer
+from tfp_glow._checks import (
+    broadcasts,
+    check_choice,
+    check_event,
+    check_positive_integer,
+)
 from tfp_glow.bijectors.one_pass import OnePass
 from tfp_glow.context import (
     ContextShape,
@@ -151,8 +156,9 @@ class TopPrior(OnePass):
             )
         if labels is None:
             return
-        ndims = x.shape.rank - 3
-        if labels.shape.rank is not None and labels.shape.rank > ndims:
+        leading, ndims = x.shape[:-3], x.shape.rank - 3
+        fits = labels.shape.rank is None or labels.shape.rank <= ndims
+        if not fits or not broadcasts(labels.shape, leading):
             raise ValueError(
                 "There must be one label an image: `labels` of shape [...] for images "
                 f"of shape [..., H, W, C]. Received: labels.shape={labels.shape} for "
