@@ -1,7 +1,8 @@
 """A trained model as a SavedModel that needs nothing but TensorFlow."""
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import Parameter, Signature
 from math import prod
 from pathlib import Path
@@ -63,10 +64,43 @@ def export_saved_model(
             `Glow.merged`, instead of computing it for every request.
 
     Raises:
-        ValueError: If there is no such precision.
+        OSError: If there can be no such folder.
+        ValueError: If there is no such precision, or the folder has no name.
     """
+    directory = os.fspath(directory)
+    if not directory:
+        raise ValueError(
+            "`directory` must be the name of a folder, '.' for the current one. "
+            f"Received: directory={directory!r}."
+        )
     if precision is not None:
         check_choice("precision", precision, EXPORT_PRECISIONS)
+    with _made(directory):
+        _save(model, directory, precision, merge=merge)
+
+
+@contextmanager
+def _made(directory: str) -> Iterator[None]:
+    """Makes a folder before what takes long; if that fails, no empty one is left."""
+    if "://" in directory:  # TensorFlow makes those of other file systems
+        yield
+        return
+    folder = Path(directory)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # where something has been written
+                path.rmdir()
+        raise
+
+
+def _save(
+    model: "GlowModel", directory: str, precision: str | None, *, merge: bool
+) -> None:
+    if precision is not None:
         policy = EXPORT_PRECISIONS[precision]
         if policy != model.dtype_policy.name:
             model = model.with_dtype(policy)
@@ -93,7 +127,7 @@ def export_saved_model(
     with _without_own_gradients(distribution.bijector):
         signatures = {name: f.get_concrete_function() for name, f in functions.items()}
         signatures["serving_default"] = signatures["log_prob"]
-        tf.saved_model.save(module, str(directory), signatures=signatures)
+        tf.saved_model.save(module, directory, signatures=signatures)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import requests
 
 
-def predict(url: str, signature_name: str, instances: list) -> np.ndarray:
+def predict(url: str, signature_name: str, instances: list) -> list:
     """Calls a signature.
 
     Args:
@@ -22,23 +22,23 @@ def predict(url: str, signature_name: str, instances: list) -> np.ndarray:
         instances: A row each: its inputs by name.
 
     Returns:
-        A prediction for each row.
+        A prediction for each row; `None` where a number is not finite.
     """
     body = {"signature_name": signature_name, "instances": instances}
     answer = requests.post(f"{url}:predict", json=body, timeout=30)
     if not answer.ok:
         raise ValueError(answer.json()["error"])
-    return np.array(answer.json()["predictions"])
+    return answer.json()["predictions"]
 
 
 def main(server: str = "http://127.0.0.1:8501", model: str = "digits") -> None:
     """Prints the log-likelihoods of four samples."""
     url = f"{server}/v1/models/{model}"
     seeds = [{"seed": seed, "temperature": 0.7} for seed in range(4)]
-    images = predict(url, "sample", seeds)  # [4, H, W, C]
-    log_prob = predict(url, "log_prob", [{"images": i.tolist()} for i in images])
-    for seed, nats in enumerate(log_prob):
-        print(f"seed {seed}: {images[seed].shape}, {nats:.3f} nats")
+    images = predict(url, "sample", seeds)  # lists [4][H][W][C]
+    log_prob = predict(url, "log_prob", [{"images": image} for image in images])
+    for seed, nats in enumerate(np.array(log_prob, dtype=float)):  # `None` is nan now
+        print(f"seed {seed}: {np.shape(images[seed])}, {nats:.3f} nats")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
 from studios import NAMES, make_directions, make_studio, write_black  # noqa: E402
 
-from tfp_glow.cli.listening import bound_socket  # noqa: E402
+from tfp_glow.cli.listening import listening_socket  # noqa: E402
 from tfp_glow.demo.server import make_server  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -92,13 +92,12 @@ class Shown:
 @contextmanager
 def serving(studio) -> Iterator[str]:
     """A server in this process: its address."""
-    with bound_socket("127.0.0.1", 0) as bound:
-        bound.listen()  # The browser may be there before the server is.
+    with listening_socket("127.0.0.1", 0) as sock:
         server = make_server(studio)
-        thread = threading.Thread(target=server.run, args=[[bound]])
+        thread = threading.Thread(target=server.run, args=[[sock]])
         thread.start()
         try:
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}/"
         finally:
             server.should_exit = True
             thread.join()

@@ -6,7 +6,7 @@ from studios import NAMES, make_directions, make_model
 
 from tfp_glow import data, pretrained
 from tfp_glow.cli import main
-from tfp_glow.cli.listening import bound_socket
+from tfp_glow.cli.listening import listening_socket
 from tfp_glow.cli.run_folder import FORMAT_VERSION, write_json
 
 pytest.importorskip("gradio", reason="needs Gradio, of the extra `demo`")
@@ -29,7 +29,7 @@ def run(tmp_path):
 def served(monkeypatch):
     """The studios that were to be served."""
     studios = []
-    monkeypatch.setattr(server, "serve", lambda studio, bound: studios.append(studio))
+    monkeypatch.setattr(server, "serve", lambda studio, sock: studios.append(studio))
     return studios
 
 
@@ -75,9 +75,8 @@ def test_options_of_runs_are_refused_with_a_pretrained_model(served, capsys):
 
 
 def test_port_that_is_taken(run, served, capsys):
-    with bound_socket("127.0.0.1", 0) as bound:
-        bound.listen()
-        port = bound.getsockname()[1]
+    with listening_socket("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
         assert main(["demo", str(run), "--port", str(port)]) == 1
     assert "name another port with --port" in capsys.readouterr().err
     assert served == []

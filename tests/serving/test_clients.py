@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,48 @@ def test_page_draws_samples(server, in_process, tmp_path):
         np.testing.assert_allclose(pixels[..., :3], np.tile(image, 3), atol=1)
     nats = re.findall(r"-?\d+\.\d", shown["message"])
     np.testing.assert_allclose([*map(float, nats)], log_prob, atol=0.1, rtol=1e-4)
+
+
+class NotFinite(BaseHTTPRequestHandler):
+    """Answers black samples, and log-likelihoods that are not finite."""
+
+    def do_POST(self):
+        length = int(self.headers["Content-Length"])
+        body = json.loads(self.rfile.read(length))
+        is_sample = body["signature_name"] == "sample"
+        answer = [[[0]]] if is_sample else None
+        predictions = json.dumps({"predictions": [answer] * len(body["instances"])})
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(predictions.encode())
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def not_finite():
+    """The address of a server whose answers are `NotFinite`."""
+    with HTTPServer(("127.0.0.1", 0), NotFinite) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_requests_shows_what_is_not_finite(not_finite, tmp_path):
+    printed = run(
+        sys.executable, FOLDER / "requests_client.py", not_finite, cwd=tmp_path
+    )
+    lines = [f"seed {seed}: (1, 1, 1), nan nats" for seed in range(4)]
+    assert printed.splitlines() == lines
+
+
+def test_page_shows_what_is_not_finite(not_finite, tmp_path):
+    shown = run_page(tmp_path, server=not_finite, model="x", seed="0", temperature="1")
+    assert len(shown["drawn"]) == 16
+    assert shown["message"] == f"log p: {', '.join(['NaN'] * 16)} nats"
 
 
 def test_page_says_what_went_wrong(server, tmp_path):

@@ -242,3 +242,15 @@ def test_a_port_that_is_taken(serve, models):
             await first.stop(0)
 
     asyncio.run(main())
+
+
+def test_bodies_may_be_longer_than_a_message_of_grpc(serve, models, images):
+    async def main():
+        async with (
+            serve(models, max_bytes=2**31) as server,
+            connected(server) as stub,
+        ):
+            answer = await stub.ModelInfer(request(images=images))
+            assert answer.outputs[0].shape == [len(images)]
+
+    asyncio.run(main())

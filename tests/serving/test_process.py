@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("kserve", reason="needs the extra serve")
 
 from tfp_glow.cli import main
+from tfp_glow.cli.listening import listening_socket
 from tfp_glow.cli.parser import make_parser
 from tfp_glow.serving.limits import Limits
 
@@ -48,8 +49,8 @@ def started(*arguments):
         process.communicate()
 
 
-def ask(connection, body=BODY):
-    headers = {"content-type": "application/json"}
+def ask(connection, body=BODY, **more):
+    headers = {"content-type": "application/json"} | more
     connection.request("POST", "/v1/models/digits:predict", body, headers)
     response = connection.getresponse()
     return response.status, json.loads(response.read())
@@ -70,6 +71,9 @@ def test_a_process_that_was_killed_starts_again_serves_and_ends(models, in_proce
         check_grpc(grpc_port, expected)
         check_long_head(port)
         check_long_bodies(connection, expected)
+        status, answer = ask(connection, Connection="Upgrade", Upgrade="h2c")
+        assert status == 200
+        np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-5)
         check_other_addresses(port)
 
         # SIGTERM while clients ask all the time.
@@ -194,6 +198,14 @@ def test_a_port_that_is_taken(models, capsys):
         assert f"127.0.0.1 at port {port}: Address" in capsys.readouterr().err
         assert f"port {port} for gRPC" in error(capsys, models, f"--grpc-port={port}")
     assert "no address 'no.such.host.'" in error(capsys, models, "--host=no.such.host.")
+
+
+def test_a_port_is_taken_before_anything_is_loaded():
+    with listening_socket("127.0.0.1", 0) as sock:
+        address = sock.getsockname()
+        with pytest.raises(OSError, match=f"at port {address[1]}: Address already in"):
+            listening_socket(*address)
+        socket.create_connection(address, 10).close()  # It waits, and is not refused.
 
 
 def test_without_the_extra_one_line_says_how_to_install_it(models):

@@ -13,6 +13,9 @@ from PIL import Image
 
 pytest.importorskip("kserve", reason="needs the extra serve")
 
+from tfp_glow.serving.limits import Limits
+from tfp_glow.serving.open_inference import InferExchange
+from tfp_glow.serving.predict_body import PredictExchange
 from tfp_glow.serving.refused import shown
 
 SAMPLE = {"seed": [3, 4, 5], "temperature": [0.5, 0.7, 1.0]}
@@ -269,6 +272,27 @@ def test_open_inference_protocol(serve, models, images, in_process):
                 rtol=1e-4,
                 atol=1e-4,
             )
+
+    asyncio.run(main())
+
+
+def test_what_is_not_finite_is_null_in_json(serve, models, images):
+    instances = json.dumps({"instances": images[:2].tolist()})
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [2, 8, 8, 1]}
+    tensor["data"] = images[:2].ravel().tolist()
+    inputs = json.dumps({"inputs": [tensor]})
+    values = np.float32([np.nan, -np.inf])
+
+    async def main():
+        async with serve(models) as server:
+            version = server.state.repository.find("digits").find(None)
+            for exchange in (
+                PredictExchange(None, instances.encode()),
+                InferExchange(None, inputs.encode(), None, "digits"),
+            ):
+                exchange.read(version.model.signatures, Limits())
+                body, _ = exchange.write({"log_prob": values}, 1)
+                assert b"[null,null]" in body
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tfp_glow._extras import require
 from tfp_glow.cli.inference import load_held_out
-from tfp_glow.cli.listening import bound_socket
+from tfp_glow.cli.listening import listening_socket
 from tfp_glow.cli.run_folder import Run, load_run
 from tfp_glow.latents import AttributeDirections
 
@@ -35,13 +35,12 @@ def run(arguments: argparse.Namespace) -> None:
     require("gradio", "The page", extra="demo")
     from tfp_glow.demo.server import serve
 
-    with bound_socket(arguments.host, arguments.port) as bound:
+    with listening_socket(arguments.host, arguments.port) as sock:
         studio = _studio(arguments)
-        bound.listen()  # A browser that comes before the server is there waits.
-        host, port = bound.getsockname()[:2]
+        host, port = sock.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
-        serve(studio, bound)
+        serve(studio, sock)
 
 
 def _studio(arguments: argparse.Namespace) -> "Studio":

@@ -2,11 +2,13 @@
 
 import socket
 
-__all__ = ["bound_socket"]
+__all__ = ["listening_socket"]
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A bound socket: whether the port is free shows before anything is loaded.
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens: whether the port is free shows before anything is loaded.
+
+    Who comes before the server is there waits.
 
     Args:
         host: A name or an address.
@@ -25,6 +27,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(address)
+        sock.listen()  # Two that are only bound would not know of each other.
     except OSError as error:
         sock.close()
         raise OSError(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tfp_glow.cli.listening import bound_socket
+from tfp_glow.cli.listening import listening_socket
 
 __all__ = ["run"]
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.directory} is no folder. Name one with models, as `tfp-glow "
             "export RUN DIR` writes it."
         )
-    with bound_socket(arguments.host, arguments.port) as sock:
+    with listening_socket(arguments.host, arguments.port) as sock:
         try:
             with _without_garbage_collection():
                 from tfp_glow.serving.folder import ModelFolder

@@ -245,7 +245,9 @@ def _chooser(
         elem_id=f"{name}-examples",
     )
     upload = gr.UploadButton(
-        "Choose a picture of yours", file_types=["image"], elem_id=f"{name}-upload"
+        "Choose a picture of yours",
+        file_types=["image", "file"],  # What is no image is for `read` to delete.
+        elem_id=f"{name}-upload",
     )
     label = _class_menu(studio, label)
 

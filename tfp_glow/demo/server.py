@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
 from tfp_glow.demo.markup import HEAD
 from tfp_glow.demo.page import make_page
@@ -21,15 +21,23 @@ _POLICY = (
     "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'"
 )
+# Gradio's ways to fetch files and addresses: the page needs none of them.
+_CLOSED = ("/gradio_api/file{rest:path}", "/gradio_api/proxy{rest:path}")
 _GRACE_SECONDS = 1  # A page that is open keeps a connection.
 
 
 def make_server(studio: Studio) -> uvicorn.Server:
     """The server of a model's page, which asks nobody for anything."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    page = make_page(studio)
+    # Else Gradio would take the path of any file here for that of an upload.
+    page.has_launched = True
+    app = FastAPI(openapi_url=None)
+    for path in _CLOSED:
+        app.add_route(path, _not_found)
     app = gr.mount_gradio_app(
-        FastAPI(openapi_url=None),
-        make_page(studio),
+        app,
+        page,
         path="/",
         theme=_theme(),
         head=HEAD,
@@ -49,11 +57,15 @@ def make_server(studio: Studio) -> uvicorn.Server:
     )
 
 
-def serve(studio: Studio, bound: socket.socket) -> None:
+def serve(studio: Studio, sock: socket.socket) -> None:
     """Serves until an interrupt. What was uploaded is gone then, at the latest."""
     with TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        make_server(studio).run([bound])
+        make_server(studio).run([sock])
+
+
+async def _not_found(request: Request) -> Response:
+    return Response(status_code=404)
 
 
 def _theme() -> gr.themes.Base:

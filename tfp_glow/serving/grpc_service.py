@@ -32,7 +32,7 @@ _CODES = {
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _PROTOCOL = GrpcExchange.protocol
-_MAX_ANSWER = 2**31 - 1  # bytes; an answer is as long as it is
+_MAX_MESSAGE = 2**31 - 1  # bytes that gRPC can carry; an answer is as long as it is
 _OVERHEAD = 2**16  # names, shapes and the like, beside the tensors
 
 
@@ -55,11 +55,12 @@ def make_grpc_server(
     Raises:
         OSError: If the address is taken.
     """
+    max_request = min(state.limits.max_bytes + _OVERHEAD, _MAX_MESSAGE)
     server = grpc.aio.server(
         interceptors=[_Parser(state)],
         options=[
-            ("grpc.max_send_message_length", _MAX_ANSWER),
-            ("grpc.max_receive_message_length", state.limits.max_bytes + _OVERHEAD),
+            ("grpc.max_send_message_length", _MAX_MESSAGE),
+            ("grpc.max_receive_message_length", max_request),
             ("grpc.so_reuseport", 0),  # Else a second server would share the port.
         ],
     )

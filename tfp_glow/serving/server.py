@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tfp_glow.serving.folder import ModelFolder
 from tfp_glow.serving.grpc_service import make_grpc_server
+from tfp_glow.serving.http_protocol import HttpProtocol
 from tfp_glow.serving.limits import Limits
 from tfp_glow.serving.repository import Repository
 from tfp_glow.serving.rest import GlowDataPlane, make_application
@@ -23,7 +23,6 @@ from tfp_glow.serving.server_state import ServerState
 
 __all__ = ["Options", "serve"]
 
-_MAX_HEAD = 2**16  # bytes of a request's first line and headers
 _SECONDS_TO_SAY_SO = 0.5
 
 
@@ -32,7 +31,7 @@ class Options:
     """How a server listens and ends.
 
     Attributes:
-        sock: A bound socket for HTTP.
+        sock: A socket that listens, for HTTP.
         grpc_port: Port for gRPC at the same address, if there is to be any.
         origins: Addresses of web pages that may ask.
         poll_seconds: How often the folder is looked at.
@@ -68,7 +67,7 @@ def serve(folder: ModelFolder, limits: Limits, options: Options) -> int:
     _log(verbose=options.verbose)
     config = uvicorn.Config(
         app=None,
-        http=_HttpProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -172,28 +171,6 @@ class _HttpServer(uvicorn.Server):
     def stop_listening(self) -> None:
         for server in getattr(self, "servers", []):
             server.close()
-
-
-class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a bound on the bytes of a request's head."""
-
-    _is_head = True
-    _num_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        self._num_bytes += len(data)
-        super().data_received(data)  # At the end of a message the count begins anew.
-        is_too_long = self._is_head and self._num_bytes > _MAX_HEAD
-        if is_too_long and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too long.")
-
-    def on_headers_complete(self) -> None:
-        self._is_head = False
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._is_head, self._num_bytes = True, 0
-        super().on_message_complete()
 
 
 _logger = logging.getLogger("tfp_glow.serving")
