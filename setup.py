@@ -100,7 +100,7 @@ setup(
         "serve": SERVE,
         "video": VIDEO,
     },
-    entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:main"]},
+    entry_points={"console_scripts": ["tfp-glow = tfp_glow.cli:console"]},
     keywords="glow normalizing flows tensorflow probability keras generative models",
     classifiers=[
         "Development Status :: 3 - Alpha",

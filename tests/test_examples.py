@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def check_latent_space(names: dict) -> None:
 
 
 def check_train_your_images(names: dict) -> None:
-    assert names["process"].returncode == 130  # after Ctrl-C
+    assert names["process"].returncode == -signal.SIGINT
     assert "--resume run" in names["errors"]
     epochs = [int(row["epoch"]) for row in names["history"]]
     assert epochs == list(range(names["epochs"]))

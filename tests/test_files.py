@@ -1,12 +1,41 @@
-"""Versions of a served model appear whole or not at all."""
+"""Files, and versions of a served model, appear whole or not at all."""
+
+import errno
 
 import pytest
 
-from tfp_glow._files import add_version
+from tfp_glow._files import add_version, replacing
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("96000 requested and 65408 written"), "96000 requested and 65408"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    ],
+    ids=["NumPy's", "usual"],
+)
+def test_a_write_that_fails_names_the_file_and_leaves_the_one_before(
+    tmp_path, error, said
+):
+    file = tmp_path / "images.npy"
+    file.write_bytes(b"before")
+
+    def write() -> None:
+        with replacing(file) as partial:
+            partial.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(OSError, match=said) as raised:
+        write()
+    assert raised.value.filename == str(file)
+    assert said in raised.value.strerror
+    assert names(tmp_path) == ["images.npy"]
+    assert file.read_bytes() == b"before"
 
 
 def test_numbers_go_on_from_the_highest(tmp_path):

@@ -391,7 +391,8 @@ def test_rejects_a_function_that_hides_variables():
     "network", [lambda x: (x, x), lambda x: None, lambda x: np.asarray(x)]
 )
 def test_rejects_a_network_that_returns_no_tensor(network):
-    with pytest.raises(ValueError, match="must return 2 channels: a tensor.*Received: .* <class"):
+    message = "must return 2 channels: a tensor.*Received: .* <class"
+    with pytest.raises(ValueError, match=message):
         UserNetwork(network, 2, 2)
 
 

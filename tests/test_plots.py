@@ -122,6 +122,42 @@ def test_image_strips_show_rows_of_images_with_captions(images):
     assert picture(figure).std() > 10
 
 
+def assert_shows_every_pixel(figure) -> None:
+    """Each axes has its tile in the saved figure, pixel for pixel."""
+    shown = picture(figure)
+    for axes in figure.axes:
+        tiles = axes.images[0].get_array()
+        box = axes.get_window_extent()
+        left, top = round(box.x0), len(shown) - round(box.y1)
+        height, width = tiles.shape[:2]
+        found = shown[top : top + height, left : left + width]
+        np.testing.assert_array_equal(found, tiles)
+
+
+@pytest.mark.parametrize("size", [100, 128, 256])
+def test_strips_of_large_images_leave_no_pixel_out(size):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, [3, size, size - 20, 3], np.uint8)
+    rows = {"up": images, "down": images[::-1]}
+    figure = image_strips(rows, ["a", "b", "c"])
+    assert_shows_every_pixel(figure)
+    assert max(picture(figure).shape) <= 3 * size + 100
+    assert_shows_every_pixel(image_strips({"up": images, "fewer": images[:2]}))
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_a_sheet_of_large_images_leaves_no_pixel_out(count):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, [count, 200, 180, 1], np.uint8)
+    samples = {0.5: images[:2], 0.7: images, 1.0: images[1:]}
+    assert_shows_every_pixel(sample_sheet(images, samples))
+
+
+def test_a_figure_that_would_be_too_large_is_one_as_of_small_images():
+    images = np.zeros([200, 256, 256, 1], np.uint8)
+    assert picture(image_strips({"many": images})).shape[1] == 18_000
+
+
 def test_image_strips_need_a_caption_for_each_image(images):
     with pytest.raises(ValueError, match="1 rows of .3. images, 2 captions"):
         image_strips({"up": images[:3]}, ["a", "b"])

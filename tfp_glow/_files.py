@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,7 +30,9 @@ def replacing(file: Path) -> Iterator[Path]:
         _sync(partial)
         os.replace(partial, file)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # a write of a part
+        if error.errno is None:  # NumPy's and HDF5's have a text alone
+            raise OSError(errno.EIO, str(error), str(file)) from error
+        if error.filename is None:  # a write of a part
             error.filename = str(file)
         raise
     finally:

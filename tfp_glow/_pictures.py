@@ -25,15 +25,21 @@ def on_white(image: Image.Image, channels: int) -> Image.Image:
 def to_8_bits(image: Image.Image) -> Image.Image:
     """16 bits of grey as 8; Pillow's own conversion would cut off what is above 255.
 
+    Integers of 32 bits whose values need no more than 8 stay as they are.
+
     Raises:
-        ValueError: If a picture has more than 16 bits.
+        ValueError: If a picture has more than 16 bits, or fractions.
     """
+    if image.mode == "F":
+        raise ValueError("its values are floating-point numbers, not integers.")
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65_535:
         raise ValueError("its values have more than 16 bits.")
-    return Image.fromarray((values // 256).astype(np.uint8))
+    if image.mode != "I" or values.max() > 255:
+        values = values // 256
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def to_png(image: np.ndarray) -> bytes:

@@ -25,6 +25,9 @@ __all__ = [
 
 _DPI = 100
 _TARGET_PIXELS = 800
+_MAX_PIXELS = 2**15  # height or width; matplotlib draws less than twice as many
+_TEXT = 30  # pixels above axes for a title, or below for captions
+_GAP = 10  # pixels between axes
 _LINE = 255  # Grey level between images.
 
 
@@ -66,7 +69,7 @@ def sample_sheet(
         samples_by_temperature: Images of the model, by temperature.
 
     Returns:
-        The figure.
+        The figure, as large as it takes not to leave out pixels.
 
     Raises:
         ValueError: If shapes or types are other than `image_grid` takes.
@@ -81,14 +84,15 @@ def sample_sheet(
     panels |= {
         f"Temperature {t}": images for t, images in samples_by_temperature.items()
     }
+    tiles = [tile(images, None) for images in panels.values()]
     num_columns = min(3, len(panels))
     num_rows = ceil(len(panels) / num_columns)
-    figure = Figure(
-        figsize=(4 * num_columns, 4.3 * num_rows), dpi=_DPI, layout="constrained"
+    figure = _figure_for(
+        tiles, num_columns, (4 * num_columns, 4.3 * num_rows), (391, 391)
     )
-    for i, (title, images) in enumerate(panels.items()):
-        axes = figure.add_subplot(num_rows, num_columns, i + 1, title=title)
-        _show(axes, tile(images, None))
+    for axes, title, shown in zip(figure.axes, panels, tiles, strict=True):
+        axes.set_title(title)
+        _show(axes, shown)
     return figure
 
 
@@ -155,7 +159,7 @@ def image_strips(
         captions: What stands below each column; nothing when not given.
 
     Returns:
-        The figure.
+        The figure, as large as it takes not to leave out pixels.
 
     Raises:
         ValueError: If shapes or types are other than `image_grid` takes, or there are
@@ -174,20 +178,19 @@ def image_strips(
             "There must be images, and with captions as many in each row. Received: "
             f"{len(rows)} rows of {sorted(counts)} images, {len(captions)} captions."
         )
-    figure = Figure(
-        figsize=(max(4.0, 0.9 * num_columns), 1.25 * len(rows) + 0.25),
-        dpi=_DPI,
-        layout="constrained",
+    tiles = [tile(images, len(images)) for images in rows.values()]
+    width = max(4.0, 0.9 * num_columns)
+    figure = _figure_for(
+        tiles, 1, (width, 1.25 * len(rows) + 0.25), (99, width * _DPI - 9)
     )
-    for i, (name, images) in enumerate(rows.items()):
-        axes = figure.add_subplot(len(rows), 1, i + 1)
+    for axes, name, shown in zip(figure.axes, rows, tiles, strict=True):
         axes.set_title(name, loc="left", fontsize="small")
-        axes.imshow(tile(images, len(images)), interpolation="nearest")
+        axes.imshow(shown, interpolation="nearest")
         axes.set_frame_on(False)
-        is_last = i == len(rows) - 1
-        centers = (np.arange(len(images)) + 0.5) * (np.shape(images)[2] + 1)
-        axes.set_xticks(centers if captions and is_last else [])
-        if captions and is_last:
+        has_captions = captions and axes is figure.axes[-1]
+        centers = (np.arange(num_columns) + 0.5) * (shown.shape[1] - 1) / num_columns
+        axes.set_xticks(centers if has_captions else [])
+        if has_captions:
             axes.set_xticklabels(captions)
         axes.set_yticks([])
         axes.tick_params(length=0)
@@ -296,6 +299,43 @@ def roc_curves(curves: Mapping[str, tuple[float, np.ndarray, np.ndarray]]) -> Fi
     axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
     axes.set_aspect("equal")
     axes.legend()
+    return figure
+
+
+def _figure_for(
+    tiles: Sequence[np.ndarray],
+    num_columns: int,
+    inches: tuple[float, float],
+    room: tuple[float, float],
+) -> Figure:
+    """A figure with axes for tiles, none smaller than its tile: that would lose pixels.
+
+    Args:
+        tiles: What `tile` returned.
+        num_columns: Axes in a row.
+        inches: Width and height of the figure, where it is large enough.
+        room: Height and width in pixels that axes of it have at least.
+    """
+    sizes = np.array([shown.shape[:2] for shown in tiles])  # [N, 2]
+    num_rows = ceil(len(tiles) / num_columns)
+    height, width = sizes.max(axis=0) + (_TEXT, _GAP)
+    # The hundredth of a pixel as in `image_grid`.
+    total_height = num_rows * height + _TEXT + 0.01
+    total_width = max(num_columns * width + _GAP, inches[0] * _DPI) + 0.01
+    is_large = (sizes > room).any()
+    if not is_large or max(total_height, total_width) > _MAX_PIXELS:
+        figure = Figure(figsize=inches, dpi=_DPI, layout="constrained")
+        for i in range(len(tiles)):
+            figure.add_subplot(num_rows, num_columns, i + 1)
+        return figure
+    inches = total_width / _DPI, total_height / _DPI
+    figure = Figure(figsize=inches, dpi=_DPI)
+    for i, (h, w) in enumerate(sizes):
+        row, column = divmod(i, num_columns)
+        left = (total_width - num_columns * width + _GAP) // 2 + column * width
+        bottom = total_height // 1 - _TEXT - row * height - h
+        box = np.array([[left, bottom], [w, h]]) / [total_width, total_height]
+        figure.add_axes(box.ravel())
     return figure
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfp_glow._checks import check_choice
-
 __all__ = ["PRESETS", "Preset", "preset_for"]
 
 
@@ -279,6 +277,8 @@ def preset_for(dataset: str, name: str | None = None) -> Preset:
         (8, 3.35)
     """
     if name is not None:
+        from tfp_glow._checks import check_choice  # TensorFlow: `presets` needs none
+
         check_choice("preset", name, PRESETS)
         return PRESETS[name]
     for preset in PRESETS.values():

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tfp_glow.accelerate import export_training
-from tfp_glow.accelerate.__main__ import main
+from tfp_glow.accelerate.__main__ import main, make_parser
 from tfp_glow.accelerate.on_card import pieces
 from tfp_glow.accelerate.on_card.images import INDEX, batches, load_images
 from tfp_glow.accelerate.on_card.run import main as run_bundle
@@ -337,6 +337,18 @@ def test_a_bundle_takes_the_place_of_a_bundle_alone(
     assert [file.name for file in site.iterdir()] == ["manifest.json"]
 
 
+def test_a_refused_export_leaves_nothing(written, tmp_path, monkeypatch, capsys):
+    def refuse(folder, *_, **__):
+        folder.mkdir()
+        raise NotImplementedError("This model cannot leave TensorFlow")
+
+    monkeypatch.setattr(export_training, "write_bundle", refuse)
+    export = ["export", "small", "--dataset=digits", str(tmp_path / "bundle")]
+    assert main(export) == 1
+    assert "cannot leave TensorFlow" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_squares_are_cut_as_the_images_that_are_written(written, tmp_path, capsys):
     export = ["export", "lsun-bedroom", "--dataset=folder:x", str(tmp_path / "bundle")]
     assert main(export) == 0
@@ -400,6 +412,17 @@ def test_refuses_what_another_bundle_left(exported, trained, tmp_path, capsys):
 def test_says_what_cannot_leave(tmp_path, capsys, arguments, message):
     assert main(["export", *arguments, str(tmp_path / "bundle")]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_help_says_what_export_does(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    options = make_parser().parse_args(["export", "small", "bundle"])
+    assert f"networks in bfloat16 (default: {options.dtype})" in told
+    assert f"what the machine has (default: {options.memory})" in told
+    assert "--conditional" not in told  # nor what it is needed for
+    assert "--weight-y" not in told
 
 
 def test_help_waits_for_no_tensorflow():

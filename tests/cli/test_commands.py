@@ -194,7 +194,7 @@ def test_sample(run, capsys, monkeypatch):
     options = ["--num-samples=130", "--temperature=0.8", "--seed=3"]
     assert main(["sample", str(run), *options]) == 0
     grid, array = map(Path, capsys.readouterr().out.split())
-    assert grid == run / "samples-t0.8-seed3.png"
+    assert grid == run / "samples-t0.8-seed3-num130.png"
     check_picture(grid, min_size=400)
     images = np.load(array)
     assert images.dtype == np.uint8
@@ -220,10 +220,10 @@ def test_sample(run, capsys, monkeypatch):
 
     # At temperature zero it is one image.
     assert main(["sample", str(run), "--temperature=0", "--num-samples=3"]) == 0
-    images = np.load(run / "samples-t0-seed0.npy")
+    images = np.load(run / "samples-t0-seed0-num3.npy")
     folder = other.parent
     assert main(["sample", str(run), "--num-samples=1", f"--output={folder}"]) == 0
-    assert (folder / "samples-t0.7-seed0.png").exists()
+    assert (folder / "samples-t0.7-seed0-num1.png").exists()
     assert (images == images[:1]).all()
 
 
@@ -337,7 +337,8 @@ def test_conditional_run(conditional, capsys):
     assert "Received: --label 10" in error_of("--label=10")
     assert "Received: --label -1" in error_of("--label=-1")
     assert main(["sample", str(conditional), "--label=3", "--num-samples=2"]) == 0
-    assert np.load(conditional / "samples-label3-t0.7-seed0.npy").shape == (2, 8, 8, 1)
+    (array,) = conditional.glob("samples-label3-t0.7-seed0-num2.npy")
+    assert np.load(array).shape == (2, 8, 8, 1)
 
 
 def test_label_without_classes(trained, capsys):
@@ -403,7 +404,16 @@ def test_damaged_model(run, capsys, damage, message):
     assert main(["evaluate", str(run)]) == 1
     error = capsys.readouterr().err
     assert message in error
-    assert f"tfp-glow train --dataset digits --output {run} --overwrite" in error
+    assert f"Train again with the options in {run / 'config.json'}" in error
+
+
+def test_a_model_that_is_no_glow(run, capsys):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.save(run / "model.keras")
+    assert main(["evaluate", str(run)]) == 1
+    error = capsys.readouterr().err
+    assert f"{run / 'model.keras'} must hold a GlowModel. Received: a Seq" in error
+    assert "Train again with the options in" in error
 
 
 def test_model_is_missing(run, capsys):
@@ -417,6 +427,21 @@ def test_damaged_configuration(run, capsys, content):
     (run / "config.json").write_text(content)
     assert main(["evaluate", str(run)]) == 1
     assert "not written by `tfp-glow train`, or is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": None}, "'class_names' must be of type list. Received: None"),
+        ({"dataset": 7}, "'dataset' must be of type str | None. Received: 7"),
+        ({"imported_from": []}, "'imported_from' must be of type str. Received: []"),
+    ],
+)
+def test_configuration_with_a_value_of_another_type(run, capsys, change, message):
+    config = read_json(run / "config.json") | change
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["evaluate", str(run)]) == 1
+    assert f"{run / 'config.json'} is damaged: {message}" in capsys.readouterr().err
 
 
 def test_configuration_of_a_later_version(run, capsys):

@@ -96,7 +96,8 @@ def test_label_is_a_name_or_a_number(trained, capsys):
         for label in (name, number):
             sample = ["sample", str(run), "--num-samples=2", f"--label={label}"]
             assert main(sample) == 0
-            drawn.append(np.load(run / f"samples-label{number}-t0.7-seed0.npy"))
+            name = f"samples-label{number}-t0.7-seed0-num2.npy"
+            drawn.append(np.load(run / name))
         np.testing.assert_array_equal(*drawn)
     message = error(capsys, "sample", run, "--label=dogg")
     assert "by its name (cat, dog) or number, from 0 to 1" in message

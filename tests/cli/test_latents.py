@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from PIL import Image, ImageSequence
+from tiny_run import make_run
 
 import tfp_glow as tfg
 from tfp_glow import data
+from tfp_glow.cli import attributes as attributes_command
 from tfp_glow.cli import main
 from tfp_glow.cli.picture_input import load_picture, read_pictures
-from tfp_glow.cli.run_folder import FORMAT_VERSION, load_run, write_json
+from tfp_glow.cli.run_folder import load_run
 from tfp_glow.latents import (
     AttributeDirections,
     attribute_directions,
@@ -24,20 +26,6 @@ from tfp_glow.latents import (
 from tfp_glow.plots import image_strips, tile
 
 ENLARGED = 32  # 8 pixels to 256
-
-
-def make_run(folder: Path, **arguments: object) -> Path:
-    """A run folder of a model of the digits whose every part does something."""
-    tiny = {"num_bits": 4, "num_levels": 2, "num_steps": 1, "hidden_channels": 4}
-    model = tfg.GlowModel((8, 8, 1), seed=0, **tiny, **arguments)
-    rng = np.random.default_rng(1)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(scale=0.05, size=variable.shape))
-    folder.mkdir()
-    model.save(folder / "model.keras")
-    config = {"format_version": FORMAT_VERSION, "dataset": "digits"}
-    write_json(folder / "config.json", config)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +148,8 @@ def test_each_picture_has_its_class(conditional, digits, tmp_path, capsys):
     assert "choose one with --label" in error(capsys, *command)
     assert main([*map(str, command), "--label=4"]) == 0
     expected = interpolate(model, images[0], images[1], 9, labels=[4, 4])
-    assert_shows(conditional / "interpolation-mine-1-linear-label4.gif", expected)
+    (gif,) = conditional.glob("interpolation-mine_*-1-linear-label4.gif")
+    assert_shows(gif, expected)
 
 
 def test_a_picture_is_padded_as_those_of_the_data_set_or_resized(tmp_path):
@@ -358,13 +347,39 @@ def test_tables_that_cannot_be(run, conditional, listed, tmp_path, capsys):
     assert "Received: 0.png,yes" in error(capsys, *command)
     listed.write_text(f'picture,round\n0.png,"{"1" * 200_000}\n')
     assert "attributes.csv is no table: field larger" in error(capsys, *command)
-    for content in ("", "picture,round\n"):
+    listed.write_text("Bild,Grö\u00dfe\n0.png,1\n", encoding="latin-1")
+    assert "attributes.csv is not in UTF-8: 'utf-8' codec" in error(capsys, *command)
+    for content in ("", "picture,round\n", "picture\n0.png\n"):
         listed.write_text(content)
         assert "no lines below a heading" in error(capsys, *command)
     assert "needs the class of each picture" in error(
         capsys, "attributes", conditional, f"--csv={listed}"
     )
     assert not (run / "attributes.npz").exists()
+
+
+def test_attributes_of_all_or_of_none(run, listed, monkeypatch, capsys):
+    command = ["attributes", run, f"--csv={listed}"]
+    listed.write_text("picture,round,new,old\n0.png,1,1,0\n1.png,0,1,0\n")
+    with monkeypatch.context() as patch:  # It fails before anything is encoded.
+        patch.delattr(attributes_command, "attribute_directions")
+        message = error(capsys, *command)
+    assert f"2 images of {listed}, all or none of which have ['new', 'old']." in message
+    assert message.endswith("mend it, remove these columns, or add pictures.\n")
+    # Where that is known when pictures have been read.
+    listed.write_text("picture,round\n0.png,1\n1.png,0\n2.png,0\n")
+    (listed.parent / "0.png").write_text("Dear")
+    assert "2 images of" in error(capsys, *command)
+    message = error(capsys, "attributes", run, "--limit=5")
+    assert "5 images of the data set, all or none of which have ['0'" in message
+    assert message.endswith("mend it, raise --limit, or name another --split.\n")
+    assert not (run / "attributes.npz").exists()
+
+
+def test_pictures_of_no_table(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["attributes", str(run), "--pictures=faces"])
+    assert "--pictures needs --csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -403,7 +418,8 @@ def test_manipulates_with_the_class_of_the_picture(conditional, digits, tmp_path
         np.linspace(-1, 1, 9),
         label=digits[1][4],
     )
-    assert_shows(conditional / "manipulation-4-round.gif", expected)
+    (gif,) = conditional.glob("manipulation-4-round-mine_*.gif")
+    assert_shows(gif, expected)
 
 
 def test_attributes_that_are_not_known(run, capsys):

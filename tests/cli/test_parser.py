@@ -1,6 +1,7 @@
 """What is typed wrong, and what the answer is."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,9 @@ def test_output_that_cannot_be_written(capsys, tmp_path, monkeypatch):
         return error(capsys, "train", "--dataset=digits", f"--output={path}")
 
     assert "Name another folder" in train("/dev/null/run")  # to root, too
+    (tmp_path / "letter").touch(mode=0o755)  # which a folder may be entered by
+    said = train(tmp_path / "letter" / "new" / "run")
+    assert f"{tmp_path / 'letter'} is a file. Name another folder" in said
     monkeypatch.setattr(os, "access", lambda *_: False)  # as to others
     said = train(tmp_path / "new" / "run")
     assert f"no permission to write to {tmp_path}. Name another folder" in said
@@ -218,6 +222,27 @@ def test_interrupt(capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "run", interrupt)
     assert main(["evaluate", "run"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(0, 0), (1, 1), (130, -signal.SIGINT), (143, 143)]
+)
+def test_a_program_ends_as_a_shell_wants(status, expected):
+    # The package's own `__init__.py` is left out: it imports TensorFlow.
+    program = f"""
+import runpy, sys, types
+package = types.ModuleType("tfp_glow")
+package.__path__ = [{str(ROOT / "tfp_glow")!r}]
+sys.modules["tfp_glow"] = package
+import tfp_glow.cli
+tfp_glow.cli.main = lambda: print("told") or {status}
+runpy.run_module("tfp_glow.cli", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == expected
+    assert (done.stdout, done.stderr) == ("told\n", "")
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,18 @@ def test_stopped_before_its_first_step_and_what_it_does_not_go_on_with(
     assert "is no run folder" in capsys.readouterr().err
 
 
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = StopOnSignal(TrainingState(tmp_path / "state.npz"), tmp_path)
+    try:
+        with stop:
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == stop._wait
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_options_are_those_of_the_run(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", "--resume=run", "--epochs=3", "--seed=1", "--quiet"])

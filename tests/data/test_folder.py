@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -203,6 +204,33 @@ def test_transparent_is_white_and_16_bits_are_8(tmp_path):
         image.save(big_endian / f"{i}.tiff")
     assert describe(big_endian).event_shape == (SIZE, SIZE, 1)
     assert set(everything(big_endian).flat) == {1000 // 256}
+
+
+@pytest.mark.parametrize(("highest", "expected"), [(255, 200), (256, 0)])
+def test_32_bits_that_hold_8_stay_as_they_are(tmp_path, highest, expected):
+    values = np.full([SIZE, SIZE], 200, np.int32)
+    values[0, 0] = highest
+    for i in range(3):
+        Image.fromarray(values).save(tmp_path / f"{i}.tiff")
+    assert everything(tmp_path)[0, -1, -1, 0] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with names")
+def test_what_is_no_regular_file_is_left_out(tmp_path, caplog):
+    elsewhere = save(tmp_path, "elsewhere/1.png")
+    folder = tmp_path / "pictures"
+    for i in range(3):
+        save(folder, f"{i}.png")
+    (folder / "linked.png").symlink_to(elsewhere)
+    pipe = folder / "pipe.png"
+    os.mkfifo(pipe)
+    (folder / "pipe_too.png").symlink_to(pipe)
+    ends_waiting = threading.Timer(5, lambda: pipe.write_bytes(b""))
+    ends_waiting.start()
+    assert sum(describe(folder).num_examples.values()) == 4
+    assert ends_waiting.is_alive()  # It was not waited for.
+    ends_waiting.cancel()
+    assert "2 of 6 pictures cannot be read and are left out" in caplog.text
 
 
 def test_rotates_as_the_camera_says(tmp_path):

@@ -126,6 +126,27 @@ def test_content_that_cannot_be_read_is_left_out(caplog, tmp_path):
     assert "A picture of the data set cannot be read" in caplog.text
 
 
+def test_one_warning_of_a_picture_however_often_it_comes(caplog, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.png").write_text("Dear")
+    files = {"file": [str(tmp_path / f"{name}.png") for name in ("one", "other")]}
+    contents = {"encoded": [b"<p>", b"<q>"]}
+    for examples in (files, contents):
+        caplog.clear()
+        pictures = tf.data.Dataset.from_tensor_slices(examples)
+        squares = to_squares(pictures, (SIZE, SIZE, 3))
+        for _ in range(3):
+            assert not list(squares)
+        assert len(caplog.records) == 2
+
+
+def test_fractions_cannot_be_read(caplog, tmp_path):
+    Image.fromarray(np.full([9, 9], 0.5, np.float32)).save(tmp_path / "half.tiff")
+    names = tf.data.Dataset.from_tensors({"file": str(tmp_path / "half.tiff")})
+    assert not list(to_squares(names, (SIZE, SIZE, 1)))
+    assert "half.tiff cannot be read and is left out: its values are" in caplog.text
+
+
 def test_says_what_is_wrong(folder):
     name = f"folder:{folder}"
     with pytest.raises(ValueError, match=r"crop='rndom'. Did you mean 'random'"):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfp_glow.cli import run_command
+from tfp_glow.cli import end_process, run_command
 from tfp_glow.cli.options import (
     PRECISIONS,
     add_data_dir,
@@ -26,6 +26,9 @@ examples:
   python -m tfp_glow.accelerate import bundle runs/cifar10
   tfp-glow evaluate runs/cifar10
 """
+_DEFAULTS = {"dtype": PRECISIONS[-1], "memory": "stored"}
+"""Of `export`: of the machine that trains nothing is known here."""
+
 _MODULES = {
     "export": "export_training",
     "data": "image_pieces",
@@ -67,16 +70,16 @@ def make_parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="replace the bundle in BUNDLE"
     )
     add_recipe(export)
-    add_model(export)
+    add_model(export, **_DEFAULTS)
     export.set_defaults(
-        # Of the machine that trains nothing is known here.
-        dtype=PRECISIONS[-1],
-        memory="stored",
+        **_DEFAULTS,
         crop="center",  # as `data` does
         # What `train` has besides, as it is where nobody typed anything.
         limit=None,
         num_noise_samples=1,
         guard=False,
+        conditional=False,
+        weight_y=None,
     )
 
     images = add("data", "write the images of a data set in pieces of 60 MB at most")
@@ -129,4 +132,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"The preset {arguments.preset!r} is for any data set. Name one: --dataset."
         )
-    if preset.conditional or arguments.conditional:
+    if preset.conditional:
         raise NotImplementedError(
-            "Only a model without classes can leave. Received: "
-            f"{arguments.preset!r}{' --conditional' * arguments.conditional}."
+            "Only a model without classes can leave. Received: the preset "
+            f"{arguments.preset!r}."
         )
     folder = arguments.bundle
     if folder.exists() and any(folder.iterdir()):
@@ -81,11 +81,14 @@ def run(arguments: argparse.Namespace) -> None:
     resolved = folder.resolve()
     partial_folder = resolved.with_name(f".partial-{resolved.name}")
     shutil.rmtree(partial_folder, ignore_errors=True)
-    write_bundle(
-        partial_folder, model, settings, config, steps_a_call=arguments.steps_a_call
-    )
-    size = sum(f.stat().st_size for f in partial_folder.rglob("*") if f.is_file())
-    _move(partial_folder, resolved)
+    try:
+        write_bundle(
+            partial_folder, model, settings, config, steps_a_call=arguments.steps_a_call
+        )
+        size = sum(f.stat().st_size for f in partial_folder.rglob("*") if f.is_file())
+        _move(partial_folder, resolved)
+    finally:
+        shutil.rmtree(partial_folder, ignore_errors=True)
     images = quote(arguments.dataset)
     for name in ("data_dir", "image_size"):
         if value := getattr(arguments, name):

@@ -10,13 +10,37 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tfp_glow._start import import_flow
 from tfp_glow.cli.parser import make_parser
 
-__all__ = ["main", "run_command"]
+__all__ = ["console", "end_process", "main", "run_command"]
 
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it.
+
+
+def console() -> NoReturn:
+    """Runs a command as a program, see `main` and `end_process`."""
+    end_process(main())
+
+
+def end_process(status: int) -> NoReturn:
+    """Ends the process with a status; after Ctrl-C it dies of SIGINT.
+
+    A shell has 130 for both, and for the second ends its own loop or script as well.
+
+    Args:
+        status: What `main` returned.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C: Python ends a process so by itself.
+        SystemExit: Else.
+    """
+    if status == _INTERRUPTED:
+        sys.excepthook = lambda *_: None  # There is nothing to be told.
+        raise KeyboardInterrupt
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = make_parser().parse_args(arguments)
     module = f"tfp_glow.cli.{parsed.command.replace('-', '_')}"
-    needs_flow = parsed.command != "serve"
+    needs_flow = parsed.command not in ("presets", "serve")
     return run_command("tfp-glow", module, parsed, needs_flow=needs_flow)
 
 

@@ -1,8 +1,6 @@
 """`python -m tfp_glow.cli`, the same as `tfp-glow`."""
 
-import sys
-
-from tfp_glow.cli import main
+from tfp_glow.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

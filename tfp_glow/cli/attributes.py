@@ -9,6 +9,7 @@ import numpy as np
 
 from tfp_glow import data
 from tfp_glow.cli.inference import find_dataset, numbers_of_classes
+from tfp_glow.cli.output import telling_what_to_do
 from tfp_glow.cli.picture_input import read_pictures
 from tfp_glow.cli.report import table
 from tfp_glow.cli.run_folder import Run, load_run
@@ -35,7 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
         FileExistsError: If a file named by `--output` is there.
         FileNotFoundError: If there is no run, or its data set is gone.
         ImportError: If `--mp4` is asked for and its library is missing.
-        ValueError: If there are no labels or no such split, or a file is damaged.
+        OSError: If a file cannot be written.
+        ValueError: If there are no labels or no such split, an attribute is one of all
+            images or of none, or a file is damaged.
     """
     trained = load_run(arguments.run_folder)
     *shown, file = strip_files(arguments, trained.path / "attributes.png", [".npz"])
@@ -45,9 +48,10 @@ def run(arguments: argparse.Namespace) -> None:
         names, batches = _of_table(trained, arguments)
     kept: list[Batch] = []
     directions = attribute_directions(
-        trained.model, _keeping_the_first(batches, kept), names=names
+        trained.model, _keeping_the_first(batches, kept, names, arguments), names=names
     )
-    directions.save(file)
+    with telling_what_to_do(file):
+        directions.save(file)
     (images, labels), *_ = kept
     label = None if trained.model.glow.num_classes is None else int(labels[0])
     rows = _rows(trained.model, images[0], label, directions)
@@ -88,14 +92,22 @@ def _of_table(
             heading, *lines = [line for line in csv.reader(opened) if line] or [[]]
         except csv.Error as error:
             raise ValueError(f"{arguments.csv} is no table: {error}.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{arguments.csv} is not in UTF-8: {error}. Save it in that encoding."
+            ) from error
     lines = lines[: arguments.limit]
-    if not lines:
-        raise ValueError(f"{arguments.csv} has no lines below a heading.")
+    if not lines or not heading[1:]:
+        raise ValueError(
+            f"{arguments.csv} has no lines below a heading, or one column alone."
+        )
+    numbers = [_numbers(line, len(heading), arguments.csv) for line in lines]
+    labels = np.array(numbers)  # [N, A]
+    # It is checked again when it is known which pictures can be read.
+    _check_counts((labels > 0).sum(axis=0), len(labels), heading[1:], arguments)
     folder = arguments.pictures or arguments.csv.parent
     examples = read_pictures(
-        [folder / line[0] for line in lines],
-        run.model.event_shape,
-        label=np.array([_numbers(line, len(heading), arguments.csv) for line in lines]),
+        [folder / line[0] for line in lines], run.model.event_shape, label=labels
     )
     batches = examples.map(lambda example: (example["image"], example["label"]))
     return heading[1:], batches.batch(_BATCH_SIZE).as_numpy_iterator()
@@ -123,11 +135,42 @@ def _numbers(line: list[str], length: int, file: Path) -> list[float]:
     return numbers
 
 
-def _keeping_the_first(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
-    for batch in batches:
+def _keeping_the_first(
+    batches: Iterable[Batch],
+    kept: list[Batch],
+    names: list[str],
+    arguments: argparse.Namespace,
+) -> Iterator[Batch]:
+    counts, total = np.zeros(len(names), int), 0
+    for images, labels in batches:
         if not kept:
-            kept.append(batch)
-        yield batch
+            kept.append((images, labels))
+        yield images, labels
+        if labels.ndim == 1:  # classes
+            labels = labels[:, np.newaxis] == np.arange(len(names))  # [N, A]
+        counts += (labels > 0).sum(axis=0)
+        total += len(labels)
+    _check_counts(counts, total, names, arguments)
+
+
+def _check_counts(
+    counts: np.ndarray, total: int, names: list[str], arguments: argparse.Namespace
+) -> None:
+    """Raises `ValueError` where all images have an attribute, or none has it."""
+    some = (counts > 0) & (counts < total)
+    if some.all():
+        return
+    source, mend = arguments.dataset or "the data set", "name another --split"
+    if arguments.csv is not None:
+        source, mend = arguments.csv, "remove these columns, or add pictures"
+    if arguments.limit is not None:
+        mend = f"raise --limit, or {mend}"
+    empty = [name for name, is_good in zip(names, some, strict=True) if not is_good]
+    raise ValueError(
+        "Each attribute needs images that have it and images that have it not. "
+        f"Received: {total} images of {source}, all or none of which have {empty}. To "
+        f"mend it, {mend}."
+    )
 
 
 def _rows(

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfp_glow._files import add_version
 from tfp_glow.cli.inference import draw
 from tfp_glow.cli.options import model_name
+from tfp_glow.cli.output import check_place
 from tfp_glow.cli.report import table
 from tfp_glow.cli.run_folder import Run, load_run, read_metrics, write_json
 from tfp_glow.model_card import model_card, public_name
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileExistsError: If something else is in `DIR/NAME`.
         FileNotFoundError: If there is no run.
+        PermissionError: If `DIR` cannot be written to.
         ValueError: If the run is damaged, or its folder's name cannot be a model's.
     """
     name = arguments.name or _name_of(arguments.run_folder)
@@ -102,10 +104,8 @@ def _name_of(run_folder: Path) -> str:
 
 
 def _check_versions_alone(folder: Path) -> None:
-    """Raises `FileExistsError` where there is something else than versions."""
-    for path in (folder.parent, folder):
-        if path.exists() and not path.is_dir():
-            raise FileExistsError(f"{path} is a file. Name another folder.")
+    """Raises `OSError` where no version can be, or there is something else."""
+    check_place(folder, "Name another folder.")
     if not folder.exists():
         return
     names = {child.name for child in folder.iterdir()}

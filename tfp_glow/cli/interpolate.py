@@ -22,13 +22,14 @@ def run(arguments: argparse.Namespace) -> None:
         FileExistsError: If a file named by `--output` is there.
         FileNotFoundError: If there is no run, or no such picture.
         ImportError: If `--mp4` is asked for and its library is missing.
+        OSError: If a file cannot be written.
         ValueError: If a picture, a label or a level cannot be, or the run is damaged.
     """
     trained = load_run(arguments.run_folder)
     names = (arguments.first, arguments.last)
     first, last = (load_picture(name, trained, arguments) for name in names)
     method = "spherical" if arguments.spherical else "linear"
-    stem = f"interpolation-{first.name}-{last.name}-{method}"
+    stem = f"interpolation-{first.name_in_files}-{last.name_in_files}-{method}"
     files = strip_files(arguments, trained.path / strip_name(stem, arguments))
     images = interpolate(
         trained.model,

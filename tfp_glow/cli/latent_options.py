@@ -47,6 +47,7 @@ def add_interpolate(parser: argparse.ArgumentParser) -> None:
 
 def add_attributes(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `tfp-glow attributes`."""
+    parser.check = _check_attributes
     add_run(parser)
     parser.add_argument(
         "--dataset",
@@ -174,6 +175,13 @@ def _add_outputs(parser: argparse.ArgumentParser, description: str) -> None:
         action="store_true",
         help="write an MP4 file beside it; needs the extra `video`",
     )
+
+
+def _check_attributes(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> None:
+    if options.pictures is not None and options.csv is None:
+        parser.error("--pictures needs --csv")
 
 
 def _at_least_two(text: str) -> int:

@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
         FileExistsError: If a file named by `--output` is there.
         FileNotFoundError: If there is no run, no such picture or no directions.
         ImportError: If `--mp4` is asked for and its library is missing.
+        OSError: If a file cannot be written.
         ValueError: If a picture, an attribute, a label or a level cannot be, or a file
             is damaged.
     """
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     directions = AttributeDirections.load(known)
     check_choice("--attribute", arguments.attribute, directions.names)
     picture = load_picture(arguments.image, trained, arguments)
-    stem = f"manipulation-{picture.name}-{arguments.attribute}"
+    stem = f"manipulation-{picture.name_in_files}-{arguments.attribute}"
     files = strip_files(arguments, trained.path / strip_name(stem, arguments))
     alphas = np.linspace(-arguments.strength, arguments.strength, arguments.steps)
     images = manipulate(

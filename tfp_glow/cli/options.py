@@ -8,6 +8,7 @@ from tfp_glow._names import NAME_RULE, is_model_name
 
 __all__ = [
     "EXPORT_PRECISIONS",
+    "NUM_SAMPLES",
     "PRECISIONS",
     "add_data_dir",
     "add_held_out",
@@ -24,6 +25,8 @@ __all__ = [
 
 PRECISIONS = ["float32", "float64", "mixed_bfloat16"]
 EXPORT_PRECISIONS = ["float32", "bfloat16"]
+NUM_SAMPLES = 64
+"""Images of `sample`, unless there is `--num-samples`."""
 
 
 def add_run(parser: argparse._ActionsContainer, **options: str) -> None:
@@ -48,7 +51,8 @@ def add_held_out(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse.ArgumentParser, help: str) -> None:
     """Adds where a command writes, and whether it may replace what is there."""
-    parser.add_argument("--output", type=Path, metavar="PATH", help=help)
+    # Not a `Path`, which would forget a slash at the end.
+    parser.add_argument("--output", metavar="PATH", help=help)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the files of --output"
     )

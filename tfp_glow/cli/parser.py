@@ -15,6 +15,7 @@ from tfp_glow.cli.latent_options import (
 )
 from tfp_glow.cli.options import (
     EXPORT_PRECISIONS,
+    NUM_SAMPLES,
     PRECISIONS,
     add_data_dir,
     add_held_out,
@@ -136,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     sample.add_argument(
         "--num-samples",
         type=positive_integer,
-        default=64,
+        default=NUM_SAMPLES,
         metavar="N",
         help="how many images (default: %(default)s)",
     )

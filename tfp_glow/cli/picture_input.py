@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfp_glow.cli.inference import find_label, load_held_out
+from tfp_glow.cli.output import beginning, name_of
 from tfp_glow.cli.run_folder import Run
 from tfp_glow.data.padding import pad, padded_shape
 from tfp_glow.data.squares import to_squares
@@ -27,12 +28,14 @@ class Picture:
     """An image for a run's model.
 
     Attributes:
-        name: What it is called in names of files.
+        name: What it is called.
+        name_in_files: The same in names of files, where no other picture has it.
         image: `uint8` `[H, W, C]`.
         label: Its class, where the model has classes.
     """
 
     name: str
+    name_in_files: str
     image: np.ndarray
     label: int | None
 
@@ -59,7 +62,9 @@ def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
         label = find_label(arguments.label, num_classes, names)
     if not text.isdecimal():
         for example in read_pictures([Path(text)], run.model.event_shape):
-            picture = Picture(Path(text).stem, example["image"].numpy(), label)
+            file = Path(text)
+            image = example["image"].numpy()
+            picture = Picture(beginning(file.stem), name_of(file), image, label)
             _warn_if_strange(picture, run.model)
             return picture
         raise ValueError(f"{text} is no picture that can be read.")
@@ -73,7 +78,7 @@ def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
         )
     if num_classes and label is None and held_out.labels is not None:
         label = int(held_out.labels[number])
-    return Picture(text, held_out.images[number], label)
+    return Picture(text, text, held_out.images[number], label)
 
 
 def _warn_if_strange(picture: Picture, model: GlowModel) -> None:

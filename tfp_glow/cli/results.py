@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_glow import data
+from tfp_glow._files import replacing
 from tfp_glow.cli.baselines import gaussian_bits_per_dim, histogram_bits_per_dim
 from tfp_glow.cli.inference import draw, held_out_split, measure
 from tfp_glow.cli.recipe import Fitted
@@ -67,7 +68,8 @@ def write_results(
         "versions": _versions(),
     }
     write_json(arguments.output / "metrics.json", metrics)
-    training_curves(fitted.history).savefig(arguments.output / "training.png")
+    with replacing(arguments.output / "training.png") as partial:
+        training_curves(fitted.history).savefig(partial)
     _save_samples(model, images[:_NUM_SHOWN], arguments.output / "samples.png")
     report = run_report(
         arguments.output, metrics, settings.epochs, model.glow.num_classes
@@ -94,7 +96,8 @@ def _save_samples(model: GlowModel, images: np.ndarray, file: Path) -> None:
     labels = np.arange(_NUM_SHOWN) % num_classes if num_classes else None
     real = quantize(bin_centers(images, model.num_bits), model.num_bits).numpy()
     samples = {t: draw(model, _NUM_SHOWN, t, labels=labels) for t in _TEMPERATURES}
-    sample_sheet(real, samples).savefig(file)
+    with replacing(file) as partial:
+        sample_sheet(real, samples).savefig(partial)
 
 
 def _machine() -> str:

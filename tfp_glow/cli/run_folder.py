@@ -12,8 +12,8 @@ from shlex import quote
 from typing import Any
 
 from tfp_glow._files import replacing
+from tfp_glow.cli.output import check_place
 from tfp_glow.glow_model import GlowModel
-from tfp_glow.publishing import load_keras_file
 from tfp_glow.version import __version__
 
 try:
@@ -65,6 +65,19 @@ _WRITTEN = (
 _REPLACED = ".replaced"
 _FOR_TRAINING = {"data_dir", "image_size", "limit", "seed", "num_noise_samples"}
 _FOR_TRAINING |= {"preset", "model", "training"}
+_TYPES = {
+    "dataset": str | None,
+    "data_dir": str | None,
+    "image_size": int | None,
+    "crop": str,
+    "class_names": list,
+    "checksums": dict,
+    "preset": str,
+    "model": dict,
+    "training": dict,
+    "imported_from": str,
+    "import_options": str,
+}
 
 
 @dataclass(frozen=True)
@@ -101,12 +114,12 @@ def load_run(path: Path) -> Run:
         again = (
             "Import it again: `tfp-glow import-openai "
             f"{quote(config['imported_from'])} {quote(str(path))} --overwrite "
-            f"{config['import_options']}`."
+            f"{config.get('import_options', '')}`."
         )
     else:
         again = (
-            f"Train again: `tfp-glow train --dataset {quote(config['dataset'])} "
-            f"--output {quote(str(path))} --overwrite`."
+            f"Train again with the options in {path / 'config.json'}, with another "
+            "--output or with --overwrite."
         )
     file = path / "model.keras"
     if not file.exists() and (path / STATE).exists():
@@ -117,7 +130,7 @@ def load_run(path: Path) -> Run:
             f"epoch. {again}"
         )
     try:
-        return Run(path, config, load_keras_file(file))
+        return Run(path, config, GlowModel.from_pretrained(file))
     except ValueError as error:
         raise ValueError(f"{error} {again}") from error
 
@@ -133,11 +146,7 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         FileExistsError: If something is there that may not be replaced.
         OSError: If it cannot be written to.
     """
-    if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path} is a file. Name a folder.")
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise _cannot_be_written(path, f"no permission to write to {there}")
+    check_place(path, "Name another folder.")
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
@@ -157,13 +166,6 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         ) from error
 
 
-def _cannot_be_written(path: Path, reason: str | None) -> OSError:
-    return OSError(
-        f"A run cannot be written to {path}: {reason}. Name another folder, or make "
-        "that one writable."
-    )
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Makes a folder if there is none, and keeps other trainings out of it.
@@ -174,7 +176,10 @@ def locked(path: Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_be_written(path, error.strerror) from error
+        raise OSError(
+            f"A run cannot be written to {path}: {error.strerror}. Name another "
+            "folder, or make that one writable."
+        ) from error
     if fcntl is None:
         yield
         return
@@ -321,6 +326,13 @@ def read_config(path: Path) -> dict[str, Any]:
             f"Received: format_version={config['format_version']} in {file}. Upgrade "
             "tfp_glow."
         )
+    for name, kind in _TYPES.items():
+        if name in config and not isinstance(config[name], kind):
+            raise ValueError(
+                f"{file} is damaged: {name!r} must be of type "
+                f"{getattr(kind, '__name__', kind)}. Received: {config[name]!r}. Mend "
+                "it by hand, or train again."
+            )
     return config
 
 

@@ -5,7 +5,8 @@ import argparse
 import numpy as np
 
 from tfp_glow.cli.inference import draw, find_label
-from tfp_glow.cli.output import output_files
+from tfp_glow.cli.options import NUM_SAMPLES
+from tfp_glow.cli.output import output_files, written
 from tfp_glow.cli.run_folder import load_run
 from tfp_glow.plots import image_grid
 
@@ -23,6 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileExistsError: If a file named by `--output` is there.
         FileNotFoundError: If there is no run.
+        OSError: If a file cannot be written.
         ValueError: If the temperature or the label cannot be, or the run is damaged.
     """
     trained = load_run(arguments.run_folder)
@@ -30,8 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
     class_names = trained.config.get("class_names", [])
     label = find_label(arguments.label, trained.model.glow.num_classes, class_names)
     of_label = "" if label is None else f"label{label}-"
-    name = f"samples-{of_label}t{arguments.temperature:g}-seed{arguments.seed}.png"
-    grid, array = output_files(arguments, trained.path / name, [".npy"])
+    name = f"samples-{of_label}t{arguments.temperature:g}-seed{arguments.seed}"
+    if num_samples != NUM_SAMPLES:
+        name += f"-num{num_samples}"
+    grid, array = output_files(arguments, trained.path / f"{name}.png", [".npy"])
     images = draw(
         trained.model,
         num_samples,
@@ -39,7 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
         labels=None if label is None else np.full(num_samples, label),
         seed=arguments.seed,
     )
-    image_grid(images[:_MAX_SHOWN]).savefig(grid)
-    np.save(array, images)
+    with written(array) as partial:
+        np.save(partial, images)
+    with written(grid) as partial:
+        image_grid(images[:_MAX_SHOWN]).savefig(partial)
     print(grid)
     print(array)

@@ -49,10 +49,17 @@ class StopOnSignal(keras.callbacks.Callback):
         self._received: int | None = None
 
     def __enter__(self) -> "StopOnSignal":
-        """Makes signals wait; in a thread that is not the main one it cannot."""
+        """Makes signals wait; in a thread that is not the main one it cannot.
+
+        Those that are ignored stay so, as a shell wants of a command behind `&`.
+        """
         is_main = threading.current_thread() is threading.main_thread()
         signals = _SIGNALS if is_main else ()
-        self._before = {s: signal.signal(s, self._wait) for s in signals}
+        self._before = {
+            s: signal.signal(s, self._wait)
+            for s in signals
+            if signal.getsignal(s) not in (signal.SIG_IGN, None)
+        }
         return self
 
     def __exit__(

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfp_glow.cli.animation import require_video, save_gif, save_mp4
 from tfp_glow.cli.latent_options import NUM_STEPS
-from tfp_glow.cli.output import output_files
+from tfp_glow.cli.output import file_name, name_of, output_files, written
 from tfp_glow.plots import image_strips, tile
 
 __all__ = ["strip_files", "strip_name", "write_strips"]
@@ -19,7 +19,8 @@ def strip_name(stem: str, arguments: argparse.Namespace) -> str:
 
     Args:
         stem: What the strip shows.
-        arguments: With `steps`, `levels` and `label`, and perhaps `strength`.
+        arguments: With `steps`, `levels`, `label`, `dataset` and `split`, and perhaps
+            `strength` and `attributes`.
     """
     parts = [stem]
     if getattr(arguments, "strength", 1.0) != 1.0:
@@ -30,7 +31,10 @@ def strip_name(stem: str, arguments: argparse.Namespace) -> str:
         parts.append("levels" + ",".join(map(str, arguments.levels)))
     if arguments.steps != NUM_STEPS:
         parts.append(f"steps{arguments.steps}")
-    return "-".join(parts).replace("/", "-") + ".png"
+    if getattr(arguments, "attributes", None) is not None:
+        parts.append(name_of(arguments.attributes))
+    parts += [name for name in (arguments.dataset, arguments.split) if name is not None]
+    return file_name("-".join(parts))
 
 
 def strip_files(
@@ -64,17 +68,21 @@ def write_strips(
             animation several rows are a square, each image with those before and after
             it in its place.
         weights: What stands below each.
+
+    Raises:
+        OSError: If a file cannot be written.
     """
     frames = next(iter(rows.values()))
     if len(rows) > 1:
         together = zip(*rows.values(), strict=True)
         frames = np.stack([tile(np.stack(images), None) for images in together])
     for file in files:
-        if file.suffix == ".gif":
-            save_gif(frames, file)
-        elif file.suffix == ".mp4":
-            save_mp4(frames, file)
-        else:
-            captions = [f"{weight:.3g}" for weight in weights]
-            image_strips(rows, captions).savefig(file)
+        with written(file) as partial:
+            if file.suffix == ".gif":
+                save_gif(frames, partial)
+            elif file.suffix == ".mp4":
+                save_mp4(frames, partial)
+            else:
+                captions = [f"{weight:.3g}" for weight in weights]
+                image_strips(rows, captions).savefig(partial)
         print(file)

@@ -109,7 +109,18 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "weights after several of them",
     )
 
-    add_model(parser)
+    model = add_model(parser)
+    model.add_argument(
+        "--conditional",
+        action="store_true",
+        help="condition on the class labels of the data set",
+    )
+    model.add_argument(
+        "--weight-y",
+        type=float,
+        metavar="X",
+        help="with --conditional: train a classifier too, with this weight in the loss",
+    )
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -133,8 +144,19 @@ def add_recipe(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return training
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Arguments of a model that are not given are the preset's."""
+def add_model(
+    parser: argparse.ArgumentParser, *, dtype: str = "float32", memory: str = "auto"
+) -> argparse._ArgumentGroup:
+    """Arguments of a model that are not given are the preset's.
+
+    Args:
+        parser: What gets the options.
+        dtype: What the help says of the default.
+        memory: The same.
+
+    Returns:
+        Their group.
+    """
     model = parser.add_argument_group("model, instead of the preset's")
     model.add_argument("--num-levels", type=int, metavar="N")
     model.add_argument("--num-steps", type=int, metavar="N", help="steps of each level")
@@ -160,13 +182,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--dtype",
         choices=PRECISIONS,
-        help="mixed_bfloat16: coupling networks in bfloat16 (default: float32)",
+        help=f"mixed_bfloat16: coupling networks in bfloat16 (default: {dtype})",
     )
     model.add_argument(
         "--memory",
         choices=["auto", "stored", "reversible"],
         help="reversible: activations are rebuilt and not stored, so that a deep "
-        "model fits; auto, the default, chooses by what the machine has",
+        f"model fits; auto chooses by what the machine has (default: {memory})",
     )
     model.add_argument(
         "--unroll",
@@ -181,17 +203,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="bits of a value to model (default: those of the data set)",
     )
-    model.add_argument(
-        "--conditional",
-        action="store_true",
-        help="condition on the class labels of the data set",
-    )
-    model.add_argument(
-        "--weight-y",
-        type=float,
-        metavar="X",
-        help="with --conditional: train a classifier too, with this weight in the loss",
-    )
+    return model
 
 
 def _check_train(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -48,8 +48,9 @@ class FolderDataset:
     - Where all pictures lie in folders, the topmost of these are the classes, numbered
       in the order of their names.
     - Grey pictures stay grey if all are; among others they become coloured.
-    - What cannot be read is left out: at once where its beginning shows it, with a
-      warning that names files; later, where its end is missing, with one each.
+    - What cannot be read, as what is no regular file, is left out: at once where its
+      beginning shows it, with a warning that names files; later, where its end is
+      missing, with one each.
     """
 
     def __init__(
@@ -230,6 +231,8 @@ def _named(files: Sequence[Path]) -> str:
 def _header(file: Path) -> tuple[tuple[int, int], bool] | None:
     """Width and height, and whether it is grey; `None` where that cannot be read."""
     try:
+        if not file.is_file():  # Of a pipe the beginning may never come.
+            return None
         with Image.open(file) as image:
             is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
             return None if image.mode == "F" else (image.size, is_grey)

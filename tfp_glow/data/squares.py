@@ -25,6 +25,7 @@ import functools
 import io
 import logging
 import os
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -42,6 +43,7 @@ CROPS = ("center", "random")
 _SHORTER_SIDE = 1.5  # in sides of the square, where it is cut at random
 _REDUCING_GAP = 3.0  # Pillow: "practically indistinguishable" from a full decoding
 _MIDDLE = (0.5, 0.5)
+_warned: set[int] = set()  # checksums of pictures that were told of
 
 _log = logging.getLogger("tfp_glow")
 
@@ -86,6 +88,8 @@ def to_squares(
     seed: int | tf.Tensor | None = None,
 ) -> tf.data.Dataset:
     """Decodes, cuts and resizes; leaves out what cannot be read, with a warning each.
+
+    There is one warning of a picture, however often it comes.
 
     A camera's rotation is applied, and what is transparent becomes white.
 
@@ -162,9 +166,12 @@ def _read(
             image = _cut(image, size, place, crop)
             return np.asarray(image).reshape(shape)
     except Exception as error:  # Pillow raises many kinds; training is to go on.
-        is_file = open_picture is _open_file
-        name = os.fsdecode(picture) if is_file else "A picture of the data set"
-        _log.warning("%s cannot be read and is left out: %s", name, error)
+        checksum = zlib.crc32(picture)
+        if checksum not in _warned:  # or else it was in an earlier pass
+            _warned.add(checksum)
+            is_file = open_picture is _open_file
+            name = os.fsdecode(picture) if is_file else "A picture of the data set"
+            _log.warning("%s cannot be read and is left out: %s", name, error)
         return np.zeros([0, 0, 0], np.uint8)
 
 
