@@ -242,6 +242,8 @@ try:
 except SystemExit as status:
     print(status.code, "tensorflow" in sys.modules)
 assert main(["presets"]) == 0
+print("tensorflow" in sys.modules)
+assert main(["evaluate", "no_such_run"]) == 1
 print("tensorflow" in sys.modules, tfp_glow.GlowModel.__name__)
 # What Keras would have imported was not imported with it, and still can be.
 print(len({{"matplotlib", "pandas", "sklearn"}} & sys.modules.keys()))
@@ -250,7 +252,7 @@ print(matplotlib.__name__)
 """
     said = run(program).split()
     assert said[:2] == ["2", "False"]
-    assert said[-4:-2] == ["True", "GlowModel"]
+    assert said[-5:-2] == ["False", "True", "GlowModel"]
     assert said[-2:] == ["0", "matplotlib"]
 
 
