@@ -207,6 +207,19 @@ def test_temperature_may_be_learned(glow, temperature):
     variable.assign_sub(0.1)
 
 
+@pytest.mark.parametrize("name", ["lu_invertible_conv", "step"])
+def test_slices_of_distributions_of_parts(glow, name):
+    step = glow.levels[0].steps[0]
+    bijector = step.permutation if name == "lu_invertible_conv" else step
+    channels = step.act_norm.shift.shape[0]
+    base = tfd.Sample(tfd.Normal(tf.zeros([2], tf.float64), 1.0), [3, 3, channels])
+    distribution = tfd.TransformedDistribution(base, bijector)
+    x = distribution.sample(seed=[1, 2])
+    expected = distribution.log_prob(x)
+    np.testing.assert_allclose(distribution[1].log_prob(x[1]), expected[1])
+    np.testing.assert_allclose(distribution[:1].log_prob(x[:1]), expected[:1])
+
+
 def test_copies_and_slices_are_of_the_same_glow(glow):
     distribution = tfg.glow_distribution(glow, [0.5, 1.0])
     x = images()

@@ -593,6 +593,26 @@ def test_labels_may_be_a_column_of_a_table(conditional):
     assert np.isfinite(history["val_bits_per_dim"]).all()
 
 
+def test_latents_may_be_a_variable_of_keras(model):
+    z = model.encode(images(2))
+    np.testing.assert_array_equal(model.decode(keras.Variable(z)), model.decode(z))
+
+
+def test_no_batch_of_a_generator_is_lost_to_a_look_at_it():
+    model, counts = tfg.GlowModel((8, 8, 1), **SMALL), []
+
+    def batches():
+        yield (images(4),)
+        yield (images(4),)
+
+    class Count(keras.callbacks.Callback):
+        def on_test_end(self, logs=None):
+            counts.append(self.model._loss_tracker.count.numpy())
+
+    model.fit(images(4), validation_data=(batches(),), callbacks=[Count()], verbose=0)
+    assert counts == [8]
+
+
 def test_refuses_to_write_hdf5(model, tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.keras.*Received: .*x\.h5"):
         model.save(tmp_path / "x.h5")

@@ -415,6 +415,20 @@ def test_a_deep_copy_has_variables_of_its_own(make):
     assert len(copies[0].keras_variables()) == len(both[0].keras_variables())
 
 
+def test_a_deep_copy_leaves_the_checkpoints_of_the_original_alone(tmp_path):
+    original = UserNetwork(dense(4), 2, 4)
+    copied = deepcopy(original)
+    values = [variable.numpy() for variable in original.variables]
+    for variable in copied.variables:
+        variable.assign_add(tf.ones_like(variable))
+    path = tf.train.Checkpoint(network=original).save(tmp_path / "checkpoint")
+    for variable in original.variables:
+        variable.assign_add(tf.ones_like(variable))
+    tf.train.Checkpoint(network=original).restore(path).assert_consumed()
+    for variable, value in zip(original.variables, values, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 def test_rejects_a_network_that_changes_height_or_width():
     pool = keras.layers.MaxPool2D()
     with pytest.raises(ValueError, match=r"\[2, 8, 8, 2\].*Received: .*\[2, 4, 4, 2\]"):

@@ -101,14 +101,13 @@ def check_even_channels(channels: int) -> None:
         )
 
 
-def broadcasts(shape: tf.TensorShape, wanted: tf.TensorShape) -> bool:
-    """Whether a shape broadcasts to another, as far as is known."""
-    if not (shape.is_fully_defined() and wanted.is_fully_defined()):
-        return True
+def are_compatible(a: tf.TensorShape, b: tf.TensorShape) -> bool:
+    """Whether two shapes broadcast to one, as far as is known."""
     try:
-        return tf.broadcast_static_shape(shape, wanted) == wanted
+        tf.broadcast_static_shape(a, b)
     except ValueError:
         return False
+    return True
 
 
 def check_event(

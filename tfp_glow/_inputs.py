@@ -212,8 +212,10 @@ def check_latents(
     Raises:
         ValueError: If they have another shape.
     """
-    if tf.is_tensor(latents) and latents.dtype.is_floating:  # as NumPy's are
-        latents = tf.cast(latents, dtype)
+    if tf.is_tensor(latents):  # also Keras's variables, and of any type as NumPy's
+        latents = tf.convert_to_tensor(latents)
+        if latents.dtype.is_floating:
+            latents = tf.cast(latents, dtype)
     latents = tf.convert_to_tensor(latents, dtype)
     if not latents.shape.is_compatible_with([None, prod(event_shape)]):
         raise ValueError(

@@ -11,7 +11,7 @@ from math import isqrt
 
 import tensorflow as tf
 
-from tfp_glow._checks import broadcasts, check_positive_integer
+from tfp_glow._checks import are_compatible, check_positive_integer
 
 __all__ = [
     "ContextShape",
@@ -150,7 +150,7 @@ def context_at(
     sides = zip(context.shape[-ndims:-1], x.shape[-3:-1], strict=False)
     fits = all(None in pair or pair[0] == factor * pair[1] for pair in sides)
     leading = context.shape[:-ndims]
-    fits &= broadcasts(leading, x.shape[:-3]) and factor**2 * channels == wanted
+    fits &= are_compatible(leading, x.shape[:-3]) and factor**2 * channels == wanted
     if not fits:
         _raise_for_shape(context, context_shape, x)
     event_shape = [

@@ -85,7 +85,7 @@ def _made(directory: str) -> Iterator[None]:
     if "://" in directory:  # TensorFlow makes those of other file systems
         yield
         return
-    folder = Path(directory)
+    folder = Path(os.path.normpath(directory))
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

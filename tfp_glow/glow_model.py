@@ -1,6 +1,6 @@
 """Glow as a Keras model: images in, images out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -30,7 +30,6 @@ __all__ = ["GlowModel"]
 
 FORMAT_VERSION = 1
 """Of the configuration in a `.keras` file; a later one may not be readable here."""
-"""Of what `Glow` takes and a model does not."""
 
 
 @keras.saving.register_keras_serializable(package="tfp_glow")
@@ -236,7 +235,8 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         if hasattr(validation, "shape") or isinstance(validation, list | tuple):
             x_val, y_val, weights = keras.utils.unpack_x_y_sample_weight(validation)
             y_val = self._check_targets(y_val)
-            first = first_batch(x_val, y_val, 32)
+            is_read_once = isinstance(x_val, Iterator)
+            first = None if is_read_once else first_batch(x_val, y_val, 32)
             if first is not None:
                 self._check_batch(first)
             kwargs["validation_data"] = x_val, y_val, weights
@@ -275,9 +275,9 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
                 x, y = (x, y), None
         if isinstance(x, dict):
             raise ValueError(
-                f"This model trains on {' and '.join(names)}, no dictionaries. "
-                f"Received: one of {sorted(x)}. Map the data set to images, or to "
-                "(images, labels)."
+                f"This model takes {' and '.join(names)}, no dictionaries. Received: "
+                f"one of {sorted(x)}. Map the data set to what the model takes, with "
+                "labels to pairs (x, labels)."
             )
         x = tuple(x) if isinstance(x, list | tuple) else (x,)
         if len(x) != len(names):

@@ -1,6 +1,6 @@
 """The paper's coupling network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ class GlowNetwork(ParameterModule):
         hidden_channels: int = 512,
         context_shape: ContextShape = None,
         parameters: dict[str, Parameter] | None = None,
-        initialized: tf.Variable | None = None,
+        initialized: tf.Variable | Callable[[], tf.Variable] | None = None,
         seed: int | None = None,
         dtype: tf.DType = tf.float32,
         compute_dtype: tf.DType | None = None,

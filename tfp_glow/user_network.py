@@ -1,7 +1,7 @@
 """Anybody's callable as a coupling network: built once, its variables found."""
 
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import cached_property, partial
 from inspect import signature
 from types import MethodType
@@ -111,10 +111,12 @@ class UserNetwork(tf.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "UserNetwork":
         """A network of its own variables; a Keras layer makes new ones of itself."""
-        other = copy(self)
-        memo[id(self)] = other
+        other = memo[id(self)] = object.__new__(type(self))
+        # A shallow copy would share the record of what checkpoints hold.
+        tf.Module.__init__(other, name=self.name)
         other.network = deepcopy(self.network, memo)
         other._call = _for_inference(other.network)
+        other._input_spec = self._input_spec
         other.found_variables, _ = _find_variables(other.network)
         return other
 

@@ -320,7 +320,7 @@ def test_rejects_what_a_given_chain_is_not(arguments, message):
 )
 def test_copy_rejects_what_its_chain_cannot_follow(arguments):
     name, value = next(iter(arguments.items()))
-    with pytest.raises(ValueError, match="A copy shares all variables") as caught:
+    with pytest.raises(ValueError, match="A copy makes no new variables") as caught:
         small().copy(**arguments)
     assert f"Received: {name}={value!r}. Make" in str(caught.value)
     with pytest.raises(TypeError, match="num_stps"):
@@ -338,7 +338,7 @@ def test_copy_rejects_what_its_chain_cannot_follow(arguments):
     ],
 )
 def test_copies_of_parts_reject_what_would_shape_new_variables(make, arguments):
-    with pytest.raises(ValueError, match="A copy shares all variables.*Received: "):
+    with pytest.raises(ValueError, match="A copy makes no new variables.*Received: "):
         make().copy(**arguments)
 
 

@@ -131,6 +131,19 @@ def test_rejects_parameters_of_another_number_of_steps():
         GlowLevel(1, num_steps=3, hidden_channels=4, stacked=level.stacked)
 
 
+def test_network_fn_may_be_a_class():
+    class Network(keras.Model):
+        def __init__(self, channels_in, channels_out):
+            super().__init__()
+            self.layer = keras.layers.Dense(channels_out)
+
+        def call(self, x):
+            return self.layer(x)
+
+    level = GlowLevel(1, num_steps=2, network_fn=Network)
+    assert level.inverse(tf.ones([2, 4, 4, 1])).shape == [2, 2, 2, 4]
+
+
 @pytest.mark.parametrize("make", [lambda: keras.layers.Dense(3), lambda: "dense"])
 def test_rejects_a_network_in_place_of_what_makes_one(make):
     with pytest.raises(TypeError, match="makes a step's network, and is none"):

@@ -282,6 +282,8 @@ def test_warns_of_steps_of_a_level():
     tfg.initialize(level, x)
     assert is_initialized(of_steps)
     np.testing.assert_allclose(of_steps.inverse(x), level.inverse(x), atol=1e-9)
+    # Files of what holds steps hold no more than their parameters.
+    assert len(of_steps.variables) == len(level.stacked)
 
 
 def test_nothing_to_initialise_is_initialised():

@@ -87,6 +87,14 @@ def test_rejects_labels(num_classes, labels, message):
         perturbed(num_classes).inverse(random_images(2, 3, 3, 2), labels=labels)
 
 
+def test_one_image_may_have_several_labels():
+    prior, x = perturbed(3), random_images(1, 3, 3, 2)
+    z = prior.inverse(x, labels=[0, 1, 2])
+    for label in range(3):
+        one = prior.inverse(tf.identity(x), labels=[label])[0]
+        np.testing.assert_allclose(z[label], one, atol=1e-6)
+
+
 @pytest.mark.parametrize("label", [-1, 3])
 def test_labels_that_are_not_known_before_give_no_number(label):
     """XLA, as a GPU, would take another class; TensorFlow on a CPU raises."""

@@ -332,4 +332,6 @@ def test_several_steps_at_once_are_told_together(capsys):
     ).history
     assert history["num_skipped"] == [2]
     printed = capsys.readouterr().out
-    assert printed == "2 of 4 steps were skipped, the last of them: its loss is nan.\n"
+    assert (
+        printed == "2 of the last steps skipped, the last of them: its loss is nan.\n"
+    )

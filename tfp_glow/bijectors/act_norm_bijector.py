@@ -1,5 +1,7 @@
 """Activation normalisation: a learned shift and scale for each channel."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -49,7 +51,7 @@ class ActNormBijector(OnePass):
         *,
         shift: Parameter | None = None,
         raw_log_scale: Parameter | None = None,
-        initialized: tf.Variable | None = None,
+        initialized: tf.Variable | Callable[[], tf.Variable] | None = None,
         log_scale_factor: float = LOG_SCALE_FACTOR,
         dtype: tf.DType = tf.float32,
         validate_args: bool = False,
@@ -64,7 +66,8 @@ class ActNormBijector(OnePass):
             raw_log_scale: `log_scale / log_scale_factor`, `[..., channels]`. A new
                 variable of zeros when not given.
             initialized: Boolean variable: whether data-dependent initialisation has
-                happened. Made when neither parameter is given.
+                happened. Made when neither parameter is given. What returns one, where
+                that and the parameters belong to somebody else.
             log_scale_factor: Lets the scale learn faster than the shift;
                 openai/glow's learning rates assume 3.
             dtype: Type of new variables.

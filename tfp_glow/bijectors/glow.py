@@ -211,7 +211,8 @@ class Glow(ShapedByPart):
             )
 
     _OF_NEW_VARIABLES = ShapedByPart._OF_NEW_VARIABLES.union(
-        ["event_shape", "learn_top_prior", "num_levels", "scale", "unroll"]
+        ["coupling", "event_shape", "learn_top_prior", "num_levels"],
+        ["permutation", "scale", "unroll"],
     )
 
     @property

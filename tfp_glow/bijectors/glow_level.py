@@ -79,6 +79,8 @@ class GlowLevel(SqueezedSteps):
         {"steps", "obstacle_to_reversing", *tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES}
     )
 
+    _OF_NEW_VARIABLES = SqueezedSteps._OF_NEW_VARIABLES | {"coupling", "permutation"}
+
     def __init__(
         self,
         channels: int,
@@ -151,7 +153,8 @@ class GlowLevel(SqueezedSteps):
             channels_out = channels_in * COUPLINGS[coupling][1]
             if unroll is None:
                 unroll = num_steps <= _MAX_UNROLLED_STEPS
-            is_layer = hasattr(network_fn, "trainable_weights")  # of Keras
+            is_layer = hasattr(network_fn, "trainable_weights")  # Keras's
+            is_layer &= not isinstance(network_fn, type)
             if network_fn is not None and (is_layer or not callable(network_fn)):
                 raise TypeError(
                     "`network_fn` must be callable: it is given the channels in and "
@@ -256,7 +259,7 @@ class GlowLevel(SqueezedSteps):
                 self._factory.step(
                     {key: view(v, k) for key, v in self.stacked.items()},
                     k,
-                    initialized=self.initialized,
+                    initialized=partial(getattr, self, "initialized"),
                 )
                 for k in range(self._num_steps)
             )

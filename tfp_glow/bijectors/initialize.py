@@ -90,6 +90,7 @@ def is_initialized(bijector_or_distribution: tfb.Bijector | tfd.Distribution) ->
     """
     modules = (bijector_or_distribution, *bijector_or_distribution.submodules)
     flags = [getattr(module, "initialized", None) for module in modules]
+    flags = [flag() if callable(flag) else flag for flag in flags]  # of a level's steps
     return all(is_set(flag) for flag in flags if isinstance(flag, tf.Variable))
 
 

@@ -50,7 +50,6 @@ class OnePass(tfb.Bijector):
         {
             "channels",
             "context_shape",
-            "coupling",
             "dtype",
             "hidden_channels",
             "learn_prior",
@@ -59,7 +58,6 @@ class OnePass(tfb.Bijector):
             "num_classes",
             "num_components",
             "num_steps",
-            "permutation",
             "seed",
             "spatial_shape",
         }
@@ -77,7 +75,7 @@ class OnePass(tfb.Bijector):
         if fixed:
             received = ", ".join(f"{key}={overrides[key]!r}" for key in fixed)
             raise ValueError(
-                "A copy shares all variables, which `copy` cannot make others of. "
+                "A copy makes no new variables, and takes nothing that shapes them. "
                 f"Received: {received}. Make a new `{type(self).__name__}` with that."
             )
         return super().copy(**overrides)

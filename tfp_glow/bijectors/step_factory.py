@@ -113,7 +113,10 @@ class StepFactory:
         }
 
     def step(
-        self, parameters: Parameters, k: int, initialized: tf.Variable | None = None
+        self,
+        parameters: Parameters,
+        k: int,
+        initialized: Callable[[], tf.Variable | None] | None = None,
     ) -> GlowStep:
         """Step k, of parameters that somebody else initialises, and says whether."""
         parts = _parts(parameters)

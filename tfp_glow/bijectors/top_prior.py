@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfp_glow._checks import (
-    broadcasts,
+    are_compatible,
     check_choice,
     check_event,
     check_positive_integer,
@@ -156,9 +156,9 @@ class TopPrior(OnePass):
             )
         if labels is None:
             return
-        leading, ndims = x.shape[:-3], x.shape.rank - 3
+        ndims = x.shape.rank - 3
         fits = labels.shape.rank is None or labels.shape.rank <= ndims
-        if not fits or not broadcasts(labels.shape, leading):
+        if not fits or not are_compatible(labels.shape, x.shape[:-3]):
             raise ValueError(
                 "There must be one label an image: `labels` of shape [...] for images "
                 f"of shape [..., H, W, C]. Received: labels.shape={labels.shape} for "

@@ -170,8 +170,8 @@ class DivergenceGuard(keras.callbacks.Callback):
         if num_skipped > self._num_skipped:
             number, self._num_skipped = num_skipped - self._num_skipped, num_skipped
             what = f"Step {self._step() + 1} was skipped"
-            if (together := self.model.steps_per_execution) > 1:
-                what = f"{number} of {together} steps were skipped, the last of them"
+            if self.model.steps_per_execution > 1:
+                what = f"{number} of the last steps skipped, the last of them"
             print(f"{what}: {self._reason()}.")
             if int(self._guard.num_bad.numpy()) >= self._max_bad_steps:
                 self._roll_back(f"{self._max_bad_steps} bad steps in a row")
