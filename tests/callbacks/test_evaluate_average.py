@@ -73,8 +73,14 @@ def test_weights_come_back_where_validation_is_interrupted():
         np.testing.assert_array_equal(one, other)
 
 
+def small_model() -> tfg.GlowModel:
+    return tfg.GlowModel(
+        [4, 4, 1], num_levels=1, num_steps=1, hidden_channels=8, seed=0
+    )
+
+
 def test_keras_s_callback_lets_others_keep_the_average(tmp_path):
-    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    model = small_model()
     model.compile(tfg.Adamax(0.1, use_ema=True, ema_momentum=0.8))
     file = tmp_path / "best.keras"
     callbacks = [
@@ -93,7 +99,7 @@ def test_keras_s_callback_lets_others_keep_the_average(tmp_path):
 
 
 def test_average_of_an_optimizer_that_scales_the_loss():
-    model = tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, seed=0)
+    model = small_model()
     inner = tfg.Adamax(1e-2, use_ema=True, ema_momentum=0.9)
     model.compile(keras.optimizers.LossScaleOptimizer(inner))
     history = model.fit(
