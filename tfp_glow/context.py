@@ -94,8 +94,8 @@ def with_known_shape(context: tf.Tensor, context_shape: ContextShape) -> tf.Tens
     """A context as a tensor, whose shape is known where it was not when traced."""
     context = tf.convert_to_tensor(context)
     shape = context.shape[: -len(context_shape)].concatenate(context_shape)
-    is_likely = context.shape.is_compatible_with(shape)
-    return tf.ensure_shape(context, shape) if is_likely else context
+    is_new = context.shape != shape and context.shape.is_compatible_with(shape)
+    return tf.ensure_shape(context, shape) if is_new else context
 
 
 def context_shape_at(context_shape: ContextShape, factor: int) -> ContextShape:
@@ -157,7 +157,8 @@ def context_at(
         tf.shape(context)[axis] if context.shape[axis] is None else context.shape[axis]
         for axis in range(-ndims, -1)
     ]
-    context = tf.ensure_shape(context, [*context.shape[:-1], channels])
+    if context.shape[-1] is None:
+        context = tf.ensure_shape(context, [*context.shape[:-1], channels])
     if not leading.is_fully_defined() or leading != x.shape[:-3]:
         shape = tf.concat([tf.shape(x)[:-3], [*event_shape, channels]], axis=0)
         context = tf.broadcast_to(context, shape)

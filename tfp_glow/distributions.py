@@ -43,10 +43,12 @@ class GlowDistribution(_TransformedDistribution):
         _check_value(value)
         return super().unnormalized_log_prob(value, name=name, **kwargs)
 
-    def experimental_local_measure(self, value: Any, **kwargs: Any) -> tuple:
+    def experimental_local_measure(
+        self, value: Any, *args: Any, **kwargs: Any
+    ) -> tuple:
         """TFP's, as `log_prob`."""
         _check_value(value)
-        return super().experimental_local_measure(value, **kwargs)
+        return super().experimental_local_measure(value, *args, **kwargs)
 
 
 def _check_value(value: Any) -> None:

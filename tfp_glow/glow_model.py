@@ -229,7 +229,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains: `FlowModel.fit`, after a look at all labels that are given."""
+        """Trains: `FlowModel.fit`, after a look at labels and validation data."""
         y = self._check_targets(y)
         validation = kwargs.get("validation_data")
         if hasattr(validation, "shape") or isinstance(validation, list | tuple):

@@ -117,7 +117,7 @@ def test_an_infinite_score_is_above_all_others():
 
 def test_channels_that_cannot_be_compressed_are_told_at_once():
     model = GlowModel([8, 8, 2], num_levels=2, num_steps=1, hidden_channels=8)
-    with pytest.raises(ValueError, match="`channels` must be one of"):
+    with pytest.raises(ValueError, match=r"`model.event_shape\[-1\]` must be one of"):
         out_of_distribution_scores(model, None, typical_bits=2.0)
 
 

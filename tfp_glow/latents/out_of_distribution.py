@@ -80,7 +80,7 @@ def out_of_distribution_scores(
         https://arxiv.org/abs/1909.11480
     """
     check_no_context(model, "out_of_distribution_scores")
-    check_choice("channels", model.event_shape[-1], (1, 3))
+    check_choice("model.event_shape[-1]", model.event_shape[-1], (1, 3))
     check_finite("typical_bits", typical_bits)
     check_positive_integer("batch_size", batch_size)
     bits = np.concatenate(
