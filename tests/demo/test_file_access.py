@@ -124,3 +124,12 @@ def test_what_is_no_picture_is_deleted(client, functions, uploads):
     answer = call(client, functions["read"], [named(path), None])
     assert "This file is no picture that can be read here" in answer
     assert contents(uploads) == before
+
+
+def test_uploads_that_nobody_reads_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with TestClient(make_server(make_studio()).config.app) as client:
+        upload(client, "a.png", SECRET)
+        assert contents(tmp_path) == [SECRET]
+    # Gradio's sweeper, where there is one, takes all of them at its end.
+    assert contents(tmp_path) == []

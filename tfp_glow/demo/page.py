@@ -17,6 +17,8 @@ _ALPHA = 1.5  # openai/glow's demonstration goes to 1
 _TEMPERATURE, _MAX_TEMPERATURE = 0.7, 1.2
 _PER_CENT = 50  # of the other picture, to begin with
 _BEGINNING = 0  # the seed of the first grid
+# What is read is gone at once; of what is not, what is older, each time. In seconds.
+_UNREAD = (60, 600)
 
 # A slider moves faster than a model answers: of what waits only the last is computed.
 _LIVE = {"show_progress": "hidden", "trigger_mode": "always_last"}
@@ -28,7 +30,9 @@ Chosen = tuple[np.ndarray, int | None]
 
 def make_page(studio: Studio) -> gr.Blocks:
     """Lays out the page of a model."""
-    with gr.Blocks(title=f"{studio.name}: Glow", analytics_enabled=False) as page:
+    with gr.Blocks(
+        title=f"{studio.name}: Glow", analytics_enabled=False, delete_cache=_UNREAD
+    ) as page:
         height, width, channels = studio.model.event_shape
         kind = "grey" if channels == 1 else "colour"
         gr.Markdown(
