@@ -106,27 +106,30 @@ def test_nothing_is_fetched(client, uploads, tmp_path, route):
 @pytest.mark.parametrize(
     "name", ["a.png", "a.jpg", "a.webp", "a.gif", "a.bmp", "a.tiff", "PNG"]
 )
-def test_pictures_are_read_and_deleted(client, functions, uploads, name):
+def test_one_picture_is_read_for_all_who_upload_it(client, functions, name):
     values = np.random.default_rng(0).integers(0, 256, [8, 8], np.uint8)
     file = BytesIO()
     kind = name.rpartition(".")[2].upper().replace("JPG", "JPEG")
     Image.fromarray(values).save(file, kind)
-    before = contents(uploads)
-    path = upload(client, name, file.getvalue())
-    assert '"success":true' in call(client, functions["read"], [named(path), None])
-    assert contents(uploads) == before
+    paths = [upload(client, name, file.getvalue()) for _ in range(2)]
+    for path in paths:
+        assert '"success":true' in call(client, functions["read"], [named(path), None])
 
 
-def test_what_is_no_picture_is_deleted(client, functions, uploads):
-    before = contents(uploads)
+def test_what_is_no_picture_is_refused(client, functions):
     path = upload(client, "text.txt", b"hello")
-    assert len(contents(uploads)) == len(before) + 1
     answer = call(client, functions["read"], [named(path), None])
     assert "This file is no picture that can be read here" in answer
-    assert contents(uploads) == before
 
 
-def test_uploads_that_nobody_reads_are_swept(tmp_path, monkeypatch):
+def test_what_has_been_swept_is_to_be_chosen_again(client, functions):
+    path = upload(client, "text.txt", b"swept")
+    Path(path).unlink()
+    answer = call(client, functions["read"], [named(path), None])
+    assert "Choose it again" in answer
+
+
+def test_uploads_are_swept(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with TestClient(make_server(make_studio()).config.app) as client:
         upload(client, "a.png", SECRET)

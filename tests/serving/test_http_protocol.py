@@ -16,6 +16,8 @@ UPGRADE = (
 )
 BODY = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 
+CHUNKED = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+
 
 async def echo(scope, receive, send):
     """Answers with the path and the body."""
@@ -117,6 +119,25 @@ def test_chunks(port):
         "X-Last: 1\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     )
     assert answers(port, request.encode(), LAST) == [b"/a abcde;", b"/last end;"]
+
+
+def test_trailers_are_no_headers(port):
+    request = f"{CHUNKED}X-Last: 1\r\n\r\n3\r\nabc\r\n0\r\nX-Last: 2\r\n\r\n"
+    assert answers(port, request.encode(), LAST) == [b"/a abc;", b"/last end;"]
+
+
+def test_bodies_in_many_chunks_may_be_long(port):
+    request = f"{CHUNKED}X-Last: 1\r\n\r\n" + 200 * f"3e8\r\n{'a' * 1000}\r\n"
+    segments = [request.encode(), b"0\r\n\r\n", LAST]
+    assert answers(port, *segments)[0] == b"/a " + 200_000 * b"a" + b";"
+
+
+@pytest.mark.parametrize("beginning", ["0\r\nX: ", "3;x="])
+def test_trailers_and_extensions_of_chunks_have_an_end(port, beginning):
+    request = f"{CHUNKED}\r\n{beginning}".encode()
+    request += (2**16 + 1 - len(request)) * b"a"
+    with pytest.raises(AssertionError, match=r"\[400\].*The trailer.* is too long"):
+        answers(port, request)
 
 
 def test_it_is_no_proxy(port):

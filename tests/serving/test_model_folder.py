@@ -32,6 +32,9 @@ def test_the_folder_of_one_model(tmp_path):
     make(tmp_path / "digits" / "8")
     assert set(folder.look()["digits"]) == {7, 8}
     assert list(ModelFolder(tmp_path / "digits", "other").look()) == ["other"]
+    for number in "78":
+        (tmp_path / "digits" / number / "saved_model.pb").unlink()
+    assert folder.look() == {}
 
 
 def test_a_saved_model(tmp_path):

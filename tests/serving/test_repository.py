@@ -144,6 +144,8 @@ def test_an_error_of_any_kind_ends_no_watching(
             with monkeypatch.context() as patch:
                 patch.setattr(ModelFolder, "look", fail)
                 await until(lambda: "a loop of links" in caplog.text)
+                await asyncio.sleep(5 * SECONDS)
+                assert caplog.text.count("a loop of links") == 1
             await asyncio.sleep(5 * SECONDS)
             caplog.clear()
             with monkeypatch.context() as patch:

@@ -17,8 +17,9 @@ _ALPHA = 1.5  # openai/glow's demonstration goes to 1
 _TEMPERATURE, _MAX_TEMPERATURE = 0.7, 1.2
 _PER_CENT = 50  # of the other picture, to begin with
 _BEGINNING = 0  # the seed of the first grid
-# What is read is gone at once; of what is not, what is older, each time. In seconds.
-_UNREAD = (60, 600)
+# How often uploads are deleted, and from what age on, in seconds. Not once they are read:
+# who uploads the same file gets the same path.
+_SWEEP = (60, 600)
 
 # A slider moves faster than a model answers: of what waits only the last is computed.
 _LIVE = {"show_progress": "hidden", "trigger_mode": "always_last"}
@@ -31,7 +32,7 @@ Chosen = tuple[np.ndarray, int | None]
 def make_page(studio: Studio) -> gr.Blocks:
     """Lays out the page of a model."""
     with gr.Blocks(
-        title=f"{studio.name}: Glow", analytics_enabled=False, delete_cache=_UNREAD
+        title=f"{studio.name}: Glow", analytics_enabled=False, delete_cache=_SWEEP
     ) as page:
         height, width, channels = studio.model.event_shape
         kind = "grey" if channels == 1 else "colour"
@@ -250,7 +251,7 @@ def _chooser(
     )
     upload = gr.UploadButton(
         "Choose a picture of yours",
-        file_types=["image", "file"],  # What is no image is for `read` to delete.
+        file_types=["image", "file"],  # `read` says it better where it is none.
         elem_id=f"{name}-upload",
     )
     label = _class_menu(studio, label)
@@ -266,8 +267,6 @@ def _chooser(
             image, note = read_upload(file, studio.model.event_shape)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        finally:
-            Path(file).unlink()
         if note:
             gr.Info(note)
         return image, label

@@ -36,6 +36,8 @@ def read_upload(
     Raises:
         ValueError: If it cannot be used; the message is for whoever uploaded it.
     """
+    if not Path(file).is_file():
+        raise ValueError("This picture is no longer here. Choose it again.")
     if Path(file).stat().st_size > MAX_BYTES:
         raise ValueError(
             f"This file is too large: at most {MAX_BYTES // 2**20} MB can be read. "

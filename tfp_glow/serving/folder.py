@@ -53,14 +53,17 @@ class ModelFolder:
         if self._is_model:
             version = self.path.name if _VERSION.fullmatch(self.path.name) else "1"
             return {self._only_name(): {int(version): self.path}}
+        folders = {}
         if self._holds_versions:
-            return {self._only_name(): self._inside(_versions(self.path))}
-        models = {}
-        for folder in sorted(self.path.iterdir()):
-            if is_model_name(folder.name) and folder.is_dir():
-                if versions := self._inside(_versions(folder)):
-                    models[folder.name] = versions
-        return models
+            folders[self._only_name()] = self.path
+        else:
+            for folder in sorted(self.path.iterdir()):
+                if is_model_name(folder.name) and folder.is_dir():
+                    folders[folder.name] = folder
+        models = {
+            name: self._inside(_versions(folder)) for name, folder in folders.items()
+        }
+        return {name: versions for name, versions in models.items() if versions}
 
     def state(self, version: Path) -> tuple[tuple[str, int, int], ...]:
         """What tells whether files of a version have changed: names, sizes and times.

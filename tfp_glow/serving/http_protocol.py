@@ -1,14 +1,16 @@
-"""HTTP/1.1 as uvicorn speaks it, but for long heads and for `Upgrade`."""
+"""HTTP/1.1 as uvicorn speaks it, but for long heads, trailers, and `Upgrade`."""
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, httptools
 
 __all__ = ["HttpProtocol"]
 
-_MAX_HEAD = 2**16  # bytes of a request's first line and headers
+_MAX_HEAD = 2**16  # bytes of a request's first line and headers; and of trailers
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a bound on the bytes of a request's head.
+    """uvicorn's protocol, with a bound on the bytes of a request that are not its body.
+
+    Trailers, behind a body, are left out; uvicorn would add them to the headers.
 
     `Upgrade` is ignored, as RFC 9110 allows: clients that would rather have HTTP/2,
     Java's among them, send it with any request. httptools stops behind such a head,
@@ -27,10 +29,15 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        # At the end of a message the count begins anew.
-        is_too_long = self._is_head and self._num_bytes > _MAX_HEAD
-        if is_too_long and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too long.")
+        # With each part of a body, and at the end of a message, the count begins anew.
+        if self._num_bytes > _MAX_HEAD and not self.transport.is_closing():
+            part = "head" if self._is_head else "trailer"
+            self.send_400_response(f"The {part} of the request is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header."""
+        if self._is_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begins to answer."""
@@ -38,6 +45,11 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._is_head = False
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a part of the body."""
+        self._num_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Ends the body."""

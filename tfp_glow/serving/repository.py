@@ -218,12 +218,15 @@ class Repository(ModelRepository):
         Args:
             seconds: How long it waits between two looks.
         """
+        last = None  # what there was to say of a folder that cannot be read
         while True:
             await asyncio.sleep(seconds)
             try:
                 errors = await self._update(is_start=False)
+                last = None
             except Exception as error:  # such as of a file system that is away a while
-                errors = [error]
+                errors = [] if str(error) == last else [error]
+                last = str(error)
             for error in errors:
                 _logger.error("%s", error)
 
