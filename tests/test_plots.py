@@ -88,7 +88,10 @@ def test_training_curves_mark_the_best_epoch():
     np.testing.assert_array_equal(best, [[2, 4.5]])
     assert axes.lines[1].get_label() == "validation"
     of_average = training_curves(history | {"val_bits_per_dim_raw": [5.0] * 4})
-    assert of_average.axes[0].lines[1].get_label() == "validation, averaged weights"
+    _, average, raw, _ = of_average.axes[0].lines
+    assert average.get_label() == "validation, averaged weights"
+    assert raw.get_label() == "validation, not averaged"
+    np.testing.assert_array_equal(raw.get_ydata(), [5.0] * 4)
     nowhere = training_curves(history | {"val_bits_per_dim": [np.nan] * 4})
     assert len(nowhere.axes[0].lines) == 2
     with pytest.raises(ValueError, match="Received: 4 epochs, 2 values"):

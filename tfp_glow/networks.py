@@ -36,9 +36,13 @@ def standardizing_parameters(
     # As differences from one of its values, a constant channel sums without rounding.
     origin = tf.reshape(x, [-1, x.shape[-1]])[0]
     mean = origin + tf.reduce_mean(x - origin, axes)
-    std = tf.sqrt(tf.reduce_mean(tf.square(x - mean), axes))
-    is_constant = std <= 1e-6 * tf.abs(mean)
-    std = tf.where(is_constant, tf.ones_like(std), std + 1e-6)
+    largest = tf.reduce_max(tf.abs(x - mean), axes)
+    # In parts of the largest, whose squares neither overflow nor vanish.
+    parts = tf.math.divide_no_nan(x - mean, largest)
+    std = largest * tf.sqrt(tf.reduce_mean(tf.square(parts), axes))
+    rounding = 8 * np.spacing(np.ones([], x.dtype.as_numpy_dtype))
+    is_constant = std <= rounding * tf.abs(mean)
+    std = tf.where(is_constant, tf.ones_like(std), std)
     return -mean, -tf.math.log(std) / log_scale_factor
 
 

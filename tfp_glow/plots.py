@@ -103,7 +103,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         history: `bits_per_dim` of each epoch, and `val_bits_per_dim` if there was
             validation, as Keras's `History.history` has them; with
             `val_bits_per_dim_raw` besides that is of averaged weights, as
-            `EvaluateAverage` has it.
+            `EvaluateAverage` has it, and both are drawn.
 
     Returns:
         The figure.
@@ -131,8 +131,11 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     # A single epoch would be no line.
     axes.plot(epochs, train, ".-", label="train")
     if validation is not None:
-        averaged = ", averaged weights" * ("val_bits_per_dim_raw" in history)
+        raw = history.get("val_bits_per_dim_raw")
+        averaged = ", averaged weights" * (raw is not None)
         axes.plot(epochs, validation, ".-", label=f"validation{averaged}")
+        if raw is not None:
+            axes.plot(epochs, raw, ":", label="validation, not averaged")
     if validation is not None and np.isfinite(validation).any():
         best = int(np.nanargmin(validation))
         axes.plot(

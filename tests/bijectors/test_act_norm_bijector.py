@@ -102,7 +102,26 @@ def test_initialize_standardises_each_channel(shape):
     tfg.initialize(bijector, x)
     z = np.reshape(bijector.inverse(x), [-1, 3])
     np.testing.assert_allclose(z.mean(0), np.zeros(3), atol=1e-10)
-    np.testing.assert_allclose(z.std(0), np.ones(3), rtol=2e-4)  # 1e-6 is added
+    np.testing.assert_allclose(z.std(0), np.ones(3), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "std"),
+    [
+        (tf.float64, 1e9, 100.0),  # seconds
+        (tf.float32, 1e4, 1.0),
+        (tf.float32, 0.0, 1e-7),
+        (tf.float32, 0.0, 1e-25),  # whose square is 0 in float32
+        (tf.float32, 0.0, 1e25),  # and infinite
+    ],
+)
+def test_initialize_standardises_spreads_of_any_size(dtype, mean, std):
+    bijector = tfg.ActNormBijector(2, dtype=dtype)
+    x = mean + std * np.random.default_rng(0).normal(size=[1000, 2])
+    tfg.initialize(bijector, tf.constant(x, dtype))
+    z = bijector.inverse(tf.constant(x, dtype))
+    np.testing.assert_allclose(np.mean(z, 0), np.zeros(2), atol=1e-3)
+    np.testing.assert_allclose(np.std(z, 0), np.ones(2), rtol=1e-3)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -300.0])
