@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TF_CPP_MIN_LOG_LEVEL ?= 2
 export TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: help quickstart test benchmarks long-benchmarks reference constraints clean
+.PHONY: help quickstart test test-ray benchmarks long-benchmarks reference constraints clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
@@ -48,6 +48,10 @@ test: .venv/installed-dev ## Lint, check the format, run the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Ray is large, so developers have it only if they ask; without it `test` skips these.
+test-ray: .venv/installed-ray ## Run the tests of `--strategy ray`, after installing Ray
+	$(BIN)/python -m pytest tests/cli/test_ray.py
 
 # Without what developers need besides, some of which TensorFlow imports if it is there.
 benchmarks: .venv-benchmarks/installed ## Measure speed anew, in 9 to 15 minutes
@@ -94,6 +98,10 @@ clean: ## Remove the environment, builds and caches, but no runs
 	@echo "Installing tfp_glow into .venv: TensorFlow is large, this may take minutes."
 	$(call install,$(EDITABLE) '.[dev]')
 	@touch .venv/installed $@
+
+.venv/installed-ray: .venv/installed-dev
+	$(call install,$(EDITABLE) '.[ray]')
+	@touch $@
 
 # By pip alone, whose configuration may name an index of PyTorch without CUDA.
 .venv-benchmarks/installed: .venv-benchmarks/created $(DEPENDENCIES)

@@ -17,7 +17,8 @@ def read_version() -> str:
     return match.group(1)
 
 
-# Lower bounds are the oldest set, and upper bounds the newest, that the tests ran on.
+# Lower bounds are the oldest set that the tests ran on. constraints.txt has the newest;
+# upper bounds lie above it, some beyond releases that nobody tried, as Pillow's 13.
 # TensorFlow 2.18 and 2.19 hold protobuf below 6: beside them TFDS needs
 # `tensorflow-metadata<1.18`, which pip does not find out by itself.
 CORE = [

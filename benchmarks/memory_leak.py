@@ -11,10 +11,15 @@ it again, which is no leak. So this needs Linux with glibc. The warm-up of the r
 is as many again: what they leave the first time only is a heap in pieces.
 
     python benchmarks/memory_leak.py
+    python benchmarks/memory_leak.py --gradients --retraces 20
+
+The second is of gradients by stored and by rebuilt activations, without a bound:
+TensorFlow keeps every graph with a gradient that is defined by hand.
 """
 
 import argparse
 import ctypes
+import functools
 import gc
 import multiprocessing
 import os
@@ -33,7 +38,7 @@ import tfp_glow as tfg
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-LogProb = Callable[[tf.Tensor], tf.Tensor]
+LogProb = Callable[[tf.Tensor], tf.Tensor | list[tf.Tensor]]
 
 EVENT_SHAPE = (8, 8, 1)
 
@@ -44,6 +49,26 @@ def glow() -> LogProb:
         EVENT_SHAPE, num_levels=2, num_steps=2, hidden_channels=16, seed=0
     )
     return tfg.glow_distribution(bijector).log_prob
+
+
+def gradients(memory: str) -> LogProb:
+    """Ours, with the gradients of its variables."""
+    bijector = tfg.Glow(
+        EVENT_SHAPE,
+        num_levels=2,
+        num_steps=2,
+        hidden_channels=16,
+        memory=memory,
+        seed=0,
+    )
+    log_prob = tfg.glow_distribution(bijector).log_prob
+
+    def of_variables(x: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(log_prob(x))
+        return tape.gradient(loss, bijector.trainable_variables)
+
+    return of_variables
 
 
 def chain() -> LogProb:
@@ -67,7 +92,16 @@ def operations() -> LogProb:
     return log_prob
 
 
-SUBJECTS = {"tfp_glow": glow, "tfb.Chain": chain, "operations": operations}
+GRADIENTS = {
+    "stored": functools.partial(gradients, "stored"),
+    "reversible": functools.partial(gradients, "reversible"),
+}
+SUBJECTS = {
+    "tfp_glow": glow,
+    "tfb.Chain": chain,
+    "operations": operations,
+    **GRADIENTS,
+}
 
 
 def call_eagerly(log_prob: LogProb, count: int) -> None:
@@ -156,12 +190,20 @@ def main() -> int:
     parser.add_argument(
         "--controls", action=argparse.BooleanOptionalAction, default=True
     )
+    parser.add_argument(
+        "--gradients", action="store_true", help="of ours, stored and rebuilt, instead"
+    )
     arguments = parser.parse_args()
     grown = 0.0
     headed = False
-    for subject in SUBJECTS if arguments.controls else ["tfp_glow"]:
+    subjects, kinds = ["tfp_glow"], list(KINDS)
+    if arguments.gradients:
+        subjects, kinds = list(GRADIENTS), ["functions traced and dropped"]
+    elif arguments.controls:
+        subjects += ["tfb.Chain", "operations"]
+    for subject in subjects:
         operations = apart(num_operations, subject)
-        for kind in KINDS:
+        for kind in kinds:
             count = warm_up = arguments.retraces
             if kind == "eager calls":
                 count, warm_up = arguments.calls, 50
@@ -175,6 +217,8 @@ def main() -> int:
             print("| " + " | ".join(cells) + " |", flush=True)
             if subject == "tfp_glow":
                 grown += max(0.0, row["dropped, MB"])
+    if arguments.gradients:
+        return 0
     print(
         f"\ntfp_glow grew by {grown:.1f} MB, with nothing kept; "
         f"the bound is {arguments.bound:g} MB."

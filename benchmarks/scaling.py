@@ -69,7 +69,9 @@ def work_of(preset: Preset) -> Work:
     return Work(2 * products, parameters)
 
 
-def run_cluster(workers: int, arguments: dict) -> list[dict]:
+def run_cluster(
+    workers: int, arguments: dict, script: str = "scaling_worker.py"
+) -> list[dict]:
     """Trains with so many processes; what each of them found."""
     sockets = [socket.socket() for _ in range(workers)]
     for each in sockets:
@@ -77,7 +79,7 @@ def run_cluster(workers: int, arguments: dict) -> list[dict]:
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    command = [sys.executable, str(FOLDER / "scaling_worker.py"), json.dumps(arguments)]
+    command = [sys.executable, str(FOLDER / script), json.dumps(arguments)]
     processes = []
     for index in range(workers):
         environment = worker_environment()

@@ -33,6 +33,8 @@ ORDER = [
     "layers",
     "networks",
     "user_network",
+    "_callback_list",
+    "_losses",
     "_trainable",
     "bijectors",
     "distributions",
@@ -70,6 +72,7 @@ HELPERS = {"_extras", "_pictures", "_suggest", "_checks"}
 
 KERAS = {
     "adamax",
+    "_callback_list",
     "_trainable",
     "_first_batch",
     "_arguments",

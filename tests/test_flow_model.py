@@ -283,7 +283,7 @@ def test_a_batch_that_is_trained_on_alone_initialises_too():
     x = vectors(64)
     batches, whole = (tfg.FlowModel(act_norm_distribution()) for _ in range(2))
     batches.train_on_batch(x)
-    whole.fit(x, batch_size=64, epochs=1, verbose=0)
+    whole.fit(x, batch_size=64, shuffle=False, verbose=0)
     for one, other in zip(batches.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3)
     trained = batches.distribution.bijector.shift.numpy()
@@ -566,3 +566,31 @@ def test_norm_of_the_gradient_is_logged_and_clipped():
 def test_rejects_a_norm_that_cannot_be():
     with pytest.raises(ValueError, match="`clip_norm` must be.*Received: clip_norm=0"):
         tfg.FlowModel(vector_distribution()).compile(clip_norm=0)
+
+
+class OneTracker(tfg.FlowModel):
+    """Names its metrics as Keras's guide to custom training loops does."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker]
+
+
+def test_a_subclass_may_have_metrics_of_its_own_alone():
+    model, x = OneTracker(act_norm_distribution()), vectors(64)
+    history = model.fit(x, validation_data=x, verbose=0).history
+    assert sorted(history) == ["loss", "val_loss"]
+    expected = -float(np.mean(model.distribution.log_prob(x)))
+    np.testing.assert_allclose(history["val_loss"], [expected], rtol=1e-5)
+
+
+def test_weights_for_one_call_are_refused():
+    model, x = tfg.FlowModel(act_norm_distribution()), vectors(4)
+    weights = [0.0 * v for v in model.trainable_variables]
+    others = [v.value for v in model.non_trainable_variables]
+    with pytest.raises(NotImplementedError, match="FlowModel other weights.*Assign"):
+        model.stateless_call(weights, others, x)

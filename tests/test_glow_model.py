@@ -209,6 +209,38 @@ def test_what_is_frozen_is_so_in_a_loaded_model(tmp_path):
         assert np.array_equal(old, variable) != variable.trainable
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Named(tfg.GlowModel):
+    """Needs an argument of its own."""
+
+    def __init__(self, owner: str, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.owner = owner
+
+    def get_config(self) -> dict[str, object]:
+        return {**super().get_config(), "owner": self.owner}
+
+
+def test_a_copy_in_another_precision_is_of_its_class_and_as_frozen():
+    """Also with a `network_fn` that nothing could write to a file."""
+    network_fn = partial(lambda layers, *channels: layers(*channels), two_layers)
+    small = {"num_levels": 1, "num_steps": 2, "seed": 1}
+    model = Named("Ada", (8, 8, 1), network_fn=network_fn, **small)
+    model.glow.levels[0].networks[1].network.layers[0].trainable = False
+    next(v for v in model.variables if "act_norm" in v.path).trainable = False
+    model.compile()
+    copy = model.with_dtype("float64")
+    copy.compile()
+    assert (type(copy), copy.owner, copy.dtype) == (Named, "Ada", "float64")
+    is_trained = [variable.trainable for variable in model.variables]
+    assert [variable.trainable for variable in copy.variables] == is_trained
+    assert is_trained.count(False) > 3
+    for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(TypeError, match="Cannot serialize"):
+        model.get_config()  # as before the copy
+
+
 def test_labels_of_any_type_of_integers_share_a_trace(traced):
     model = tfg.GlowModel(
         (8, 8, 1), num_levels=1, num_steps=1, hidden_channels=4, num_classes=3

@@ -1,5 +1,6 @@
 """Checks of arguments that more than one file makes, and their messages."""
 
+import random
 from collections.abc import Iterable, Sequence
 from math import inf
 from numbers import Integral, Real
@@ -56,7 +57,13 @@ def check_finite(name: str, values: Any) -> None:
 
 
 def as_rng(seed: int | np.random.Generator | None) -> np.random.Generator:
-    """NumPy's generator of a seed; raises `ValueError` where there can be none."""
+    """NumPy's generator of a seed; raises `ValueError` where there can be none.
+
+    Without a seed Python's `random` decides, as for Keras's layers, and thereby
+    `keras.utils.set_random_seed`.
+    """
+    if seed is None:
+        seed = random.getrandbits(128)
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
@@ -114,17 +121,21 @@ def check_event(
     x: tf.Tensor, event_shape: Sequence[int | None], name: str
 ) -> tf.Tensor:
     """Returns `x`, known to end in `event_shape`, or raises `ValueError`."""
-    if x.shape.rank is None:
-        return x
-    ndims = len(event_shape)
-    if x.shape.rank < ndims or not x.shape[-ndims:].is_compatible_with(event_shape):
+    shape = with_event(x.shape, event_shape, name)
+    return x if x.shape == shape else tf.ensure_shape(x, shape)
+
+
+def with_event(
+    shape: tf.TensorShape, event_shape: Sequence[int | None], name: str
+) -> tf.TensorShape:
+    """Returns `shape`, known to end in `event_shape`, or raises `ValueError`."""
+    known = shape[: -len(event_shape)].concatenate(event_shape)
+    if not shape.is_compatible_with(known):
         raise ValueError(
             f"The input of `{name}` must have shape {['...', *event_shape]}. "
-            f"Received: shape={x.shape}."
+            f"Received: shape={shape}."
         )
-    if x.shape[-ndims:].is_fully_defined() or None in event_shape:
-        return x
-    return tf.ensure_shape(x, x.shape[:-ndims].concatenate(event_shape))
+    return shape.merge_with(known)
 
 
 def check_event_shape(event_shape: Sequence[int], num_levels: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
-"""A look at data before training, and at the weights of examples."""
+"""A look at data before training, at its first batch, and at weights of examples."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -8,12 +9,23 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_glow.bijectors.initialize import (
+    dtype_of,
+    initialize_bijector,
+    is_initialized,
+)
+
+tfd = tfp.distributions
 
 __all__ = [
     "as_weights",
     "check_sample_weight",
     "first_batch",
+    "initialize_distribution",
     "look_at_first",
+    "look_at_validation",
     "reject_targets",
 ]
 
@@ -83,6 +95,61 @@ def look_at_first(x: Any, y: Any, batch_size: int) -> tuple[tuple, Any]:
     if first is None:
         raise ValueError("`fit` needs data. Received: an empty data set.")
     return first, x
+
+
+def look_at_validation(
+    data: Any, check_targets: Callable[[Any], Any], check_batch: Callable[[tuple], Any]
+) -> Any:
+    """What `fit` is given as `validation_data`, as Keras is to get it.
+
+    Of arrays a batch is looked at, and of a data set what it says of its batches; what
+    can be read once is left alone.
+
+    Args:
+        data: What `fit` takes.
+        check_targets: Called with the targets of arrays; returns them for Keras.
+        check_batch: Called with a batch; raises where the model cannot take it.
+
+    Raises:
+        TypeError: If it is of a type that the model does not take.
+        ValueError: If the model does not take it, or Keras would drop its weights.
+    """
+    if isinstance(data, tf.data.Dataset):
+        check = tf.function(check_batch, autograph=False)
+        check.get_concrete_function(data.element_spec)
+    if not hasattr(data, "shape") and not isinstance(data, list | tuple):
+        return data
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    check_sample_weight(y, {"sample_weight": weights})
+    y = check_targets(y)
+    first = None if isinstance(x, Iterator) else first_batch(x, y, 32)
+    if first is not None:
+        check_batch(first)
+    return x, y, weights
+
+
+def initialize_distribution(flow: tfd.Distribution, x: Any, dtype: str) -> None:
+    """Data-dependent initialisation of the bijector of a distribution, if it has one.
+
+    Args:
+        flow: The distribution; warns if not all in it can be initialised.
+        x: What it is initialised from.
+        dtype: Type of x where the bijector has none.
+    """
+    outermost = flow
+    while not hasattr(flow, "bijector") and hasattr(flow, "distribution"):
+        flow = flow.distribution  # of a `tfd.Independent`, say
+    bijector = getattr(flow, "bijector", None)
+    if bijector is not None:
+        dtype = dtype_of(bijector) or tf.as_dtype(dtype)
+        initialize_bijector(bijector, tf.cast(x, dtype), only_new=True)
+    if not is_initialized(outermost):
+        warnings.warn(
+            f"{outermost.name} holds act-norms that `fit` cannot initialise, within "
+            "parts of TFP's that it cannot walk through, or `steps` of a level. Use "
+            "`tfp_glow.initialize` on what holds them.",
+            stacklevel=5,
+        )
 
 
 def first_batch(x: Any, y: Any, batch_size: int) -> tuple | None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfp_glow._checks import check_positive_integer
 
 __all__ = [
+    "NATS_PER_BIT",
     "PHILOX",
     "as_seed",
     "bin_centers",
@@ -31,6 +32,8 @@ Seed = int | Sequence[int] | tf.Tensor
 # Bits of the noise: with up to 8 of the bin's they fill float32's 24, so that every
 # sum of bin and noise is exact and none is rounded up into the next bin.
 _NOISE_BITS = 16
+
+NATS_PER_BIT = log(2.0)
 
 PHILOX = 1  # as TensorFlow's raw operations number it
 
@@ -150,7 +153,7 @@ def discrete_log_prob(
         array([-0.6931472], dtype=float32)
     """
     check_num_bits(num_bits)
-    return log_prob - prod(event_shape) * num_bits * log(2.0)
+    return log_prob - prod(event_shape) * num_bits * NATS_PER_BIT
 
 
 def bits_per_dim(
@@ -191,7 +194,7 @@ def to_bits_per_dim(
     Returns:
         Bits for each number in an image, `[...]`.
     """
-    return -discrete_log_prob / (prod(event_shape) * log(2.0))
+    return -discrete_log_prob / (prod(event_shape) * NATS_PER_BIT)
 
 
 def check_num_bits(num_bits: int) -> None:

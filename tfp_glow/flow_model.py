@@ -1,28 +1,32 @@
 """A Keras model that trains any TFP distribution by maximum likelihood."""
 
-import warnings
+import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_glow._callback_list import (
+    each_callback,
+    look_for_minimum,
+    tell_of_failed_test,
+)
 from tfp_glow._checks import check_positive_number
 from tfp_glow._first_batch import (
     as_weights,
     check_sample_weight,
+    initialize_distribution,
     look_at_first,
+    look_at_validation,
     reject_targets,
 )
+from tfp_glow._losses import clipped, mean_over_batch, norm_of, sum_with_gradients
 from tfp_glow._replicas import for_keras, make_equal, sum_over_replicas
 from tfp_glow._trainable import Weight, follow_layers, freeze, frozen
 from tfp_glow.adamax import Adamax
-from tfp_glow.bijectors.initialize import (
-    dtype_of,
-    initialize_bijector,
-    is_initialized,
-)
+from tfp_glow.bijectors.initialize import is_initialized
 from tfp_glow.step_guard import StepGuard
 
 tfd = tfp.distributions
@@ -76,6 +80,7 @@ class FlowModel(keras.Model):
         self.step_guard: StepGuard | None = None
         self._asked_jit_compile: bool | str = "auto"
         self.first_batch: tuple | None = None  # of `fit`, while it runs
+        self.running_callbacks: tuple = ()  # so too
         self._is_prepared = False  # for `train_on_batch`
         self._other_steps: tuple | None = None  # with or without a guard
         self._gradient_norm = keras.metrics.Mean(name="gradient_norm")
@@ -97,6 +102,18 @@ class FlowModel(keras.Model):
                 inputs = tf.cast(inputs, dtype)
         return self.distribution.log_prob(inputs)
 
+    def stateless_call(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises: the distribution computes with variables of its own alone.
+
+        Raises:
+            NotImplementedError: Always; Keras would leave given values unused.
+        """
+        raise NotImplementedError(
+            f"`stateless_call` cannot give a {type(self).__name__} other weights for a "
+            "call: its distribution computes with the `tf.Variable`s that it holds. "
+            "Assign them, as with `set_weights`, and call the model."
+        )
+
     def compute_loss(
         self,
         x: tf.Tensor | None = None,
@@ -108,16 +125,7 @@ class FlowModel(keras.Model):
         """Mean negative log-likelihood in nats; there are no targets `y`."""
         del x, training
         reject_targets(y)
-        return self._mean_over_batch(-y_pred, sample_weight)
-
-    def _mean_over_batch(
-        self, losses: tf.Tensor, sample_weight: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Mean over the batches of all replicas, as this one's share of the sum."""
-        if sample_weight is not None:
-            losses *= tf.cast(sample_weight, losses.dtype)
-        (num_examples,) = sum_over_replicas([tf.cast(tf.size(losses), losses.dtype)])
-        return tf.reduce_sum(losses) / tf.maximum(num_examples, 1)
+        return mean_over_batch(-y_pred, sample_weight)
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One step of the optimizer; with a guard, none where it finds the step bad.
@@ -130,16 +138,12 @@ class FlowModel(keras.Model):
         with tf.GradientTape() as tape:
             loss, num_examples = self._loss_of(data)
             scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = [
-            None if gradient is None else tf.convert_to_tensor(gradient)
-            for gradient in tape.gradient(scaled_loss, self.trainable_variables)
-        ]
-        known = [g for g in gradients if g is not None]
-        loss, num_examples, *known = sum_over_replicas([loss, num_examples, *known])
-        known = iter(known)
-        gradients = [g if g is None else next(known) for g in gradients]
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        (loss, num_examples), gradients = sum_with_gradients(
+            [loss, num_examples], gradients
+        )
         self._track_loss(loss, num_examples)
-        norm = _norm(gradients, loss.dtype) / self.optimizer.scale_loss(1.0)
+        norm = norm_of(gradients, loss.dtype) / self.optimizer.scale_loss(1.0)
         self._gradient_norm.update_state(norm)
         if self.step_guard is None:
             self._apply(gradients, norm)
@@ -152,17 +156,14 @@ class FlowModel(keras.Model):
     def _apply(self, gradients: list[tf.Tensor | None], norm: tf.Tensor) -> None:
         """Clips gradients that are summed over replicas, and applies them."""
         if self.clip_norm is not None:
-            factor = tf.minimum(self.clip_norm / norm, 1.0)
-            gradients = [
-                None if g is None else g * tf.cast(factor, g.dtype) for g in gradients
-            ]
+            gradients = clipped(gradients, norm, self.clip_norm)
         self.optimizer.apply(gradients, self.trainable_variables)
 
     def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """The loss of one batch."""
         self._track_loss(*sum_over_replicas(self._loss_of(data)))
         logs = self.get_metrics_result()
-        del logs["gradient_norm"]
+        logs.pop("gradient_norm", None)
         return for_keras(logs)
 
     def _loss_of(self, data: tuple) -> tuple[tf.Tensor, tf.Tensor]:
@@ -283,30 +284,42 @@ class FlowModel(keras.Model):
             y: Labels, where the model takes them.
             batch_size: Examples in a batch, for arrays; 32 when not given.
             *args: What `keras.Model.fit` takes besides.
-            **kwargs: What `keras.Model.fit` takes besides.
+            **kwargs: What `keras.Model.fit` takes besides. Callbacks whose `mode` is
+                "auto" have it set to "min" where they monitor a figure of the model's.
 
         Returns:
             Keras's `History`.
 
         Raises:
-            ValueError: If there is no data, no variable, or `sample_weight` alone.
+            TypeError: If an argument is unknown, or data of a wrong type.
+            ValueError: If there is no data, no variable, or `sample_weight` alone, or
+                data or validation data do not fit the model.
         """
-        check_sample_weight(y, kwargs)
+        bound = inspect.signature(super().fit).bind(x, y, batch_size, *args, **kwargs)
+        arguments = bound.arguments
+        check_sample_weight(y, arguments)
         if not self.weights:
             what = f"Received: {self.distribution!r}, without a `tf.Variable`."
             mend = "Make its bijector or base of variables, as `tfp_glow.Glow` is."
             raise ValueError(f"There is nothing to train. {what} {mend}")
         if not self.compiled:
             self.compile()
+        y = self._check_targets(y)
+        validation = look_at_validation(
+            arguments.get("validation_data"), self._check_targets, self._check_batch
+        )
         first, x = look_at_first(x, y, batch_size or 32)
         self._prepare_for(first)
-        if isinstance(x, tf.data.Dataset) and not args:  # Keras warns of its default
-            kwargs.setdefault("shuffle", False)
-        self.first_batch = first
+        arguments |= {"x": x, "y": y, "validation_data": validation}
+        if isinstance(x, tf.data.Dataset):  # Keras warns of its default
+            arguments.setdefault("shuffle", False)
+        callbacks = each_callback(arguments.get("callbacks"))
+        look_for_minimum(callbacks)
+        self.first_batch, self.running_callbacks = first, tuple(callbacks)
         try:
-            return super().fit(x, y, batch_size, *args, **kwargs)
+            return super().fit(**arguments)
         finally:
-            self.first_batch = None
+            self.first_batch, self.running_callbacks = None, ()
             self._initial_epoch = None  # Keras's, where a callback has failed
             self.guard_steps(None)
 
@@ -336,46 +349,39 @@ class FlowModel(keras.Model):
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> float | list[float] | dict[str, float]:
-        """Loss on held-out data: `keras.Model.evaluate`."""
+        """Loss on held-out data: `keras.Model.evaluate`, after a look at all labels."""
         check_sample_weight(y, kwargs)
+        y = self._check_targets(y)
         if not self.compiled:
             self.compile()
         try:
             return super().evaluate(x, y, *args, **kwargs)
         except BaseException:
-            callbacks = kwargs.get("callbacks")
-            callbacks = getattr(callbacks, "callbacks", callbacks)
-            for callback in keras.tree.flatten(callbacks):
-                if hasattr(callback, "on_test_failed"):
-                    callback.on_test_failed()
+            tell_of_failed_test(each_callback(kwargs.get("callbacks")))
             raise
 
     def _flows(self) -> list[tfd.Distribution | tf.Module]:
         """What may need data-dependent initialisation."""
         return [self.distribution]
 
-    def _check_data(self, batch: tuple) -> None:
-        """Raises before training where a batch cannot be trained on."""
+    def _check_targets(self, y: Any) -> Any:
+        """All targets that are given, as Keras is to get them."""
+        reject_targets(y)
+        return y
+
+    def _check_batch(self, batch: tuple) -> Any:
+        """Raises where a batch is none for the model; also while it is traced."""
         _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         reject_targets(y)
+
+    def _check_data(self, batch: tuple) -> None:
+        """Raises before training where a batch cannot be trained on."""
+        self._check_batch(batch)
 
     def _initialize_from(self, batch: tuple) -> None:
         """Data-dependent initialisation of whatever has not had it."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        flow = self.distribution
-        while not hasattr(flow, "bijector") and hasattr(flow, "distribution"):
-            flow = flow.distribution  # of a `tfd.Independent`, say
-        bijector = getattr(flow, "bijector", None)
-        if bijector is not None:
-            dtype = dtype_of(bijector) or tf.as_dtype(self.variable_dtype)
-            initialize_bijector(bijector, tf.cast(x, dtype), only_new=True)
-        if not is_initialized(self.distribution):
-            warnings.warn(
-                f"{self.distribution.name} holds act-norms that `fit` cannot "
-                "initialise, within parts of TFP's that it cannot walk through, or "
-                "`steps` of a level. Use `tfp_glow.initialize` on what holds them.",
-                stacklevel=4,
-            )
+        initialize_distribution(self.distribution, x, self.variable_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Raises: a distribution in general cannot be written to a file.
@@ -388,9 +394,3 @@ class FlowModel(keras.Model):
             "`.keras` file: Keras would not know how to build it again. Use "
             "`save_weights` and `load_weights`, or a `GlowModel`."
         )
-
-
-def _norm(gradients: list[tf.Tensor | None], dtype: tf.DType) -> tf.Tensor:
-    """Norm of all gradients together."""
-    halves = [tf.nn.l2_loss(tf.cast(g, dtype)) for g in gradients if g is not None]
-    return tf.sqrt(2 * tf.add_n([tf.zeros([], dtype), *halves]))

@@ -1,6 +1,6 @@
 """Glow as a Keras model: images in, images out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,9 +10,10 @@ import tensorflow_probability as tfp
 
 from tfp_glow._arguments import check_glow_arguments, plain, policy_of
 from tfp_glow._checks import check_choice
-from tfp_glow._first_batch import first_batch
 from tfp_glow._inputs import check_condition, check_labels, check_weight_y
+from tfp_glow._losses import mean_over_batch
 from tfp_glow._replicas import sum_over_replicas_before, update_mean
+from tfp_glow._trainable import freeze, frozen
 from tfp_glow.bijectors import Glow
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.dequantization import as_seed, check_num_bits, to_bits_per_dim
@@ -157,7 +158,8 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         Args:
             inputs: Images; or `(images, labels)`; or with a context `(context,
                 images)` or `(context, images, labels)`; or a dictionary of `images`,
-                `labels`, `context`, `seed` and `first_image`, see `dequantize`. The
+                `labels`, `context`, `seed` and `first_image`, see `dequantize`, the
+                last two as tensors or arrays, for Keras takes no Python numbers. The
                 noise is always the same without a seed.
 
         Returns:
@@ -207,7 +209,7 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         if label_bits is not None:
             update_mean(self._label_bits, label_bits, sample_weight)
             bits += self._weight_y * label_bits
-        return self._mean_over_batch(bits, sample_weight)
+        return mean_over_batch(bits, sample_weight)
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One step of Keras's own, with noise that the step's number gives."""
@@ -225,28 +227,6 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
         """Log-probability of images, also of those that come with labels."""
         y_pred = self(self.unpack(data)[0])
         return y_pred if tf.is_tensor(y_pred) else y_pred[0]
-
-    def fit(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> keras.callbacks.History:
-        """Trains: `FlowModel.fit`, after a look at labels and validation data."""
-        y = self._check_targets(y)
-        validation = kwargs.get("validation_data")
-        if hasattr(validation, "shape") or isinstance(validation, list | tuple):
-            x_val, y_val, weights = keras.utils.unpack_x_y_sample_weight(validation)
-            y_val = self._check_targets(y_val)
-            is_read_once = isinstance(x_val, Iterator)
-            first = None if is_read_once else first_batch(x_val, y_val, 32)
-            if first is not None:
-                self._check_batch(first)
-            kwargs["validation_data"] = x_val, y_val, weights
-        return super().fit(x, y, *args, **kwargs)
-
-    def evaluate(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
-    ) -> float | list[float] | dict[str, float]:
-        """Loss on held-out data: `FlowModel.evaluate`, after a look at all labels."""
-        return super().evaluate(x, self._check_targets(y), *args, **kwargs)
 
     def _check_targets(self, y: Any) -> Any:
         """All labels that are given, as an array, so that Keras adds no axis."""
@@ -370,11 +350,21 @@ class GlowModel(Publishing, ImageFlow, FlowModel):
             dtype: `"float32"`, `"float64"` or `"mixed_bfloat16"`.
 
         Returns:
-            A new model of the same weights.
+            A new model of the same weights, as frozen as these.
         """
-        # Not by `from_config`, which would have to find a `network_fn` by its name.
-        model = type(self)(**self._config, dtype=dtype, name=self.name)
+        own = self._config
+        network_fn = own.get("network_fn")
+        if callable(network_fn):  # The copy has the same, which needs no name to find.
+            self._config = {**own, "network_fn": None}
+        try:
+            config = {**self.get_config(), "dtype": dtype}
+        finally:
+            self._config = own
+        if "network_fn" in config:
+            config["network_fn"] = network_fn
+        model = type(self).from_config(config)
         model.set_weights(self.get_weights())
+        freeze(model.variables, model._flows(), **frozen(self.variables))
         return model
 
     def summary(

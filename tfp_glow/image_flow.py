@@ -14,6 +14,7 @@ from tfp_glow._checks import check_positive_integer
 from tfp_glow._inputs import check_condition, check_images, check_latents
 from tfp_glow.bijectors import Glow
 from tfp_glow.dequantization import (
+    NATS_PER_BIT,
     Seed,
     as_seed,
     bin_centers,
@@ -394,7 +395,6 @@ class ImageFlow:
 
 def cross_entropy_bits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """`-log2 p(label)` for logits `[B, num_classes]` and labels `[B]`."""
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        tf.cast(labels, tf.int64), logits
-    )
-    return nats / log(2.0)
+    labels = tf.cast(labels, tf.int64)
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return nats / NATS_PER_BIT

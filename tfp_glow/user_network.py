@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import signature
 from types import MethodType
@@ -10,11 +11,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_glow.context import ContextShape, num_channels, with_context
+from tfp_glow.context import (
+    ContextShape,
+    map_channels,
+    num_channels,
+    vector_channels,
+    with_context,
+)
+from tfp_glow.convolution import never_empty
 from tfp_glow.layers import EdgeConv
 from tfp_glow.networks import GlowNetwork, PreparedGlowNetwork
 
-__all__ = ["UserNetwork", "as_network"]
+__all__ = ["PreparedUserNetwork", "UserNetwork", "as_network"]
 
 # Whatever begins so is random without a fixed seed, or changes a variable. Keras's own
 # random layers draw with a seed that they keep in a variable and change.
@@ -79,11 +87,12 @@ class UserNetwork(tf.Module):
             )
         self.network = network
         self._call = _for_inference(network)
-        channels_in += num_channels(context_shape)
+        self.num_inputs = channels_in + num_channels(context_shape)
+        self.channels_out = channels_out
         spatial_shape = spatial_shape or _spatial_shape(network)
-        self._input_spec = tf.TensorSpec([2, *spatial_shape, channels_in], dtype)
+        self._input_spec = tf.TensorSpec([2, *spatial_shape, self.num_inputs], dtype)
         with tf.GradientTape() as tape:
-            x = tf.zeros([2, *spatial_shape, channels_in], dtype)
+            x = tf.zeros(self._input_spec.shape, dtype)
             y = self._call(x)
         expected = [2, *spatial_shape, channels_out]
         found = y.shape.as_list() if tf.is_tensor(y) else type(y)
@@ -117,6 +126,7 @@ class UserNetwork(tf.Module):
         other.network = deepcopy(self.network, memo)
         other._call = _for_inference(other.network)
         other._input_spec = self._input_spec
+        other.num_inputs, other.channels_out = self.num_inputs, self.channels_out
         other.found_variables, _ = _find_variables(other.network)
         return other
 
@@ -126,7 +136,7 @@ class UserNetwork(tf.Module):
 
     def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Evaluates the network."""
-        return self._call(x if context is None else with_context(x, context))
+        return never_empty(PreparedUserNetwork(self))(tf.convert_to_tensor(x), context)
 
     @cached_property
     def is_deterministic(self) -> bool:
@@ -156,6 +166,22 @@ class UserNetwork(tf.Module):
         return np.allclose(first, second, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
+@dataclass(frozen=True)
+class PreparedUserNetwork:
+    """A `UserNetwork` for a level, which sees to it that no batch is empty.
+
+    Attributes:
+        network: The network.
+    """
+
+    network: UserNetwork
+
+    def __call__(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
+        """Evaluates the network."""
+        x = x if context is None else with_context(x, context)
+        return self.network._call(x)
+
+
 def as_network(
     network: Callable[[tf.Tensor], tf.Tensor],
     channels_in: int,
@@ -164,7 +190,7 @@ def as_network(
     context_shape: ContextShape = None,
     spatial_shape: tuple[int, int] | None = None,
     dtype: tf.DType = tf.float32,
-) -> GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork:
+) -> GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork | PreparedUserNetwork:
     """A network of ours as it is, and any other callable as a `UserNetwork`.
 
     Args:
@@ -183,8 +209,10 @@ def as_network(
         TypeError: If `network` is not callable.
         ValueError: If its output or its variables are not as they must be.
     """
-    ours = GlowNetwork | PreparedGlowNetwork | EdgeConv | UserNetwork
-    if isinstance(network, ours):
+    if isinstance(network, PreparedGlowNetwork | PreparedUserNetwork):
+        return network
+    if isinstance(network, GlowNetwork | EdgeConv | UserNetwork):
+        _check_fits(network, channels_in, channels_out, context_shape)
         return network
     return UserNetwork(
         network,
@@ -194,6 +222,31 @@ def as_network(
         spatial_shape=spatial_shape,
         dtype=dtype,
     )
+
+
+def _check_fits(
+    network: GlowNetwork | EdgeConv | UserNetwork,
+    channels_in: int,
+    channels_out: int,
+    context_shape: ContextShape,
+) -> None:
+    """Raises `ValueError` where a network of ours was made for another place."""
+    if isinstance(network, UserNetwork):
+        found = (network.num_inputs, 0, network.channels_out)
+        expected = (channels_in + num_channels(context_shape), 0, channels_out)
+    else:
+        p = network.parameters
+        first = p["kernel" if isinstance(network, EdgeConv) else "kernel_1"]
+        size = p["kernel_context"].shape[-2] if "kernel_context" in p else 0
+        found = (first.shape[-2] - 1, size, network.channels_out)  # but for the edge
+        of_map, of_vector = map_channels(context_shape), vector_channels(context_shape)
+        expected = (channels_in + of_map, of_vector, channels_out)
+    if found != expected:
+        raise ValueError(
+            f"`network` must return {channels_out} channels: (inputs, size of a "
+            f"context that is a vector, outputs) must be {expected}. Received: a "
+            f"network that was made for {found}. Make one for this coupling."
+        )
 
 
 def _for_inference(

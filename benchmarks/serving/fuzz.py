@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import collections
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -163,16 +164,24 @@ async def send_all_grpc(
         result.add("gRPC: no HTTP/2", "sent", case.request, fine=True)
 
 
-def run_schemathesis(program: str, port: int, num_examples: int) -> str:
+def run_schemathesis(program: str, port: int, name: str, num_examples: int) -> str:
     """Sends what the description of the server allows, and what it does not.
 
+    Args:
+        program: schemathesis.
+        port: Of the server.
+        name: Of a model that is served: made-up names get no further than 404.
+        num_examples: Of each operation.
+
     Returns:
-        `"no failure"`, or the end of what was printed.
+        `"no failure"`, or what was found.
     """
     command = [program, "run", f"http://127.0.0.1:{port}/openapi.json", "--no-color"]
     command += ["--checks", "not_a_server_error", "--seed", "0"]
     command += ["--max-examples", str(num_examples)]
+    served = f'[parameters]\n"path.name" = {json.dumps(name)}\n"path.version" = "1"\n'
     with tempfile.TemporaryDirectory() as folder:  # for what it keeps
+        Path(folder, "schemathesis.toml").write_text(served, encoding="utf-8")
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, cwd=folder
@@ -181,7 +190,11 @@ def run_schemathesis(program: str, port: int, num_examples: int) -> str:
             return f"{program} is not there: pip install schemathesis"
     printed = done.stdout + done.stderr
     print(printed, file=sys.stderr)
-    return "no failure" if done.returncode == 0 else printed.strip().splitlines()[-1]
+    if done.returncode != 0:
+        return printed.strip().splitlines()[-1]
+    if missing := re.search("Missing test data.*", printed):
+        return missing[0]
+    return "no failure"
 
 
 def strace(log: Path) -> list[str]:
@@ -250,7 +263,7 @@ def fuzz(folder: Path, scratch: Path, arguments: argparse.Namespace) -> Figures:
             results.append(result)
             megabytes.append(server.resident_megabytes())
         found = run_schemathesis(
-            arguments.schemathesis, server.port, arguments.max_examples
+            arguments.schemathesis, server.port, name, arguments.max_examples
         )
         lives = server.process.poll() is None and server.answers("/v2/health/ready")
         status = server.terminate() if lives else server.process.poll()

@@ -1,5 +1,7 @@
 """What the couplings share."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -119,6 +121,18 @@ def test_rejects_a_network_that_cannot_be_called(cls):
         cls(4, network="dense")
 
 
+@each_coupling
+@pytest.mark.parametrize("direction", ["inverse", "forward"])
+def test_an_empty_batch_of_a_network_that_convolves(cls, direction):
+    """With oneDNN TensorFlow's convolution of no images has the channels they had."""
+    convolution = partial(keras.layers.Conv2D, kernel_size=3, padding="same")
+    network = keras.Sequential([convolution(8), convolution(2 * OUTPUTS[cls])])
+    function = getattr(cls(4, network=network), direction)
+    sizes = tf.TensorSpec([None, 3, 2, 4])
+    for call in (function, tf.function(function, input_signature=[sizes])):
+        assert call(tf.zeros([0, 3, 2, 4])).shape == [0, 3, 2, 4]
+
+
 def test_keras_networks_for_one_size_of_image():
     inputs = keras.Input([4, 6, 1])
     outputs = keras.layers.Dense(4 * 6 * 2)(keras.layers.Flatten()(inputs))
@@ -128,3 +142,46 @@ def test_keras_networks_for_one_size_of_image():
     y = bijector.forward(tf.identity(bijector.inverse(x)))
     np.testing.assert_allclose(y, x, atol=1e-6)
     assert len(bijector.trainable_variables) == 2
+
+
+def keras_network(channels_out):
+    return keras.layers.Conv2D(channels_out, 3, padding="same")
+
+
+@pytest.mark.parametrize(
+    ("other", "arguments"),
+    [
+        (lambda: tfg.GlowAdditiveCoupling(4, hidden_channels=4), {}),
+        (lambda: tfg.GlowAdditiveCoupling(4, network=keras_network(2)), {}),
+        (lambda: tfg.GlowAffineCoupling(8, hidden_channels=4), {}),
+        (lambda: tfg.GlowAffineCoupling(4, hidden_channels=4), {"context_shape": [3]}),
+        (
+            lambda: tfg.GlowAffineCoupling(4, network=keras_network(4)),
+            {"context_shape": [3]},
+        ),
+        (
+            lambda: tfg.GlowAffineCoupling(
+                4, hidden_channels=4, context_shape=[2, 2, 3]
+            ),
+            {"context_shape": [2, 2, 1]},
+        ),
+    ],
+)
+def test_the_network_of_another_coupling_must_fit(other, arguments):
+    with pytest.raises(ValueError, match=r"must return 4 channels.*made for \("):
+        tfg.GlowAffineCoupling(4, network=other().network, **arguments)
+
+
+@pytest.mark.parametrize("context_shape", [None, [3], [2, 2, 3]])
+def test_the_network_of_an_equal_coupling_is_shared(context_shape):
+    make = partial(tfg.GlowAffineCoupling, 4, context_shape=context_shape)
+    one = make(hidden_channels=4, dtype=tf.float64)
+    perturb(one)
+    other = make(network=one.network, dtype=tf.float64)
+    x = random_images(2, 2, 2, 4)
+    context = {} if context_shape is None else {"context": random_images(2, 2, 2, 3)}
+    if context_shape == [3]:
+        context = {"context": random_images(2, 3)}
+    z = one.inverse(x, **context)
+    np.testing.assert_array_equal(other.inverse(x, **context), z)
+    assert np.all(z[..., 2:] != x[..., 2:])

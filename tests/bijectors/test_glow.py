@@ -1,5 +1,8 @@
 """Only what is special to Glow."""
 
+import pickle
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -119,6 +122,22 @@ def test_same_seed_gives_the_same_weights():
             first.levels[0].stacked[key][..., :2, :2]
             != first.levels[1].stacked[key][..., :2, :2]
         )
+
+
+def test_a_model_without_a_seed_follows_keras_s():
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        models.append(
+            tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4)
+        )
+    models.append(
+        tfg.GlowModel([4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4)
+    )
+    first, again, other = (model.glow.levels[0].stacked for model in models)
+    for key, value in first.items():
+        np.testing.assert_array_equal(again[key], value)
+    assert np.any(first["network/kernel_1"] != other["network/kernel_1"])
 
 
 def test_without_a_learned_top_prior_there_is_none():
@@ -242,6 +261,21 @@ def test_equality_is_of_what_a_bijector_is_made_of():
     assert glow != other
     assert glow != glow.copy(name="another")
     assert len({glow, glow.copy(), other}) == 2
+
+
+def test_a_pickle_holds_no_views_and_no_hash():
+    glow = with_classes()
+    x, labels = images(2), [0, 2]
+    z = glow.inverse(x, labels=labels)
+    steps = glow.levels[0].steps
+    hash(glow)
+    other = pickle.loads(pickle.dumps(glow))
+    np.testing.assert_array_equal(other.inverse(x, labels=labels), z)
+    assert hash(other) == hash(other.copy())
+    shift = other.levels[0].stacked["act_norm/shift"]
+    shift.assign(tf.ones_like(shift))
+    np.testing.assert_array_equal(other.levels[0].steps[1].act_norm.shift, shift[1])
+    assert np.all(steps[1].act_norm.shift != shift[1])
 
 
 def test_a_bounded_scale_is_bounded_at_every_coupling_and_split():

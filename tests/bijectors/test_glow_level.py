@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES, make_perturbed
+from cases import CASES, make_perturbed, operations
 
 import tfp_glow as tfg
 from tfp_glow.bijectors import GlowLevel
@@ -116,6 +116,13 @@ def test_network_fn_makes_a_network_for_each_step():
     for k in range(3):
         output = level.steps[k].coupling.network(tf.ones([1, 1, 1, 2], tf.float64))
         np.testing.assert_array_equal(output, (k + 1) * np.ones([1, 1, 1, 4]))
+
+
+def test_an_empty_batch_is_filled_once_for_all_steps():
+    level = small(num_steps=3, network_fn=lambda *_: Times(1.0))
+    images = tf.TensorSpec([None, 4, 4, 1], tf.float64)
+    assert operations(level.inverse, images).count("Pad") == 1
+    assert operations(level.steps[0].coupling.network, images).count("Pad") == 1
 
 
 @pytest.mark.parametrize("name", ["channels", "num_steps", "hidden_channels"])

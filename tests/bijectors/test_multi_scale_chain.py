@@ -134,3 +134,30 @@ def test_rejects_inputs_of_another_shape():
         chain.inverse(tf.zeros([2, 4, 4, 1], tf.float64))
     with pytest.raises(ValueError, match=r"multi_scale_chain.*64\].*shape=\(2, 63\)"):
         chain.forward(tf.zeros([2, 63], tf.float64))
+
+
+@pytest.mark.parametrize(
+    ("direction", "shape", "message"),
+    [
+        ("inverse", [9, 9, 3], r"8, 8, 1\]\. Received: shape=\(9, 9, 3\)"),
+        ("inverse", [8, 8], r"8, 8, 1\]\. Received: shape=\(8, 8\)"),
+        ("forward", [5, 99], r"64\]\. Received: shape=\(5, 99\)"),
+        ("forward", [], r"64\]\. Received: shape=\(\)"),
+    ],
+)
+def test_rejects_shapes_that_are_no_events_of_its_own(direction, shape, message):
+    chain = squeezes(2)
+    with pytest.raises(ValueError, match=message):
+        getattr(chain, f"{direction}_event_shape")(shape)
+    with pytest.raises(ValueError, match=message):
+        getattr(chain, f"{direction}_event_shape_tensor")(tf.constant(shape, tf.int32))
+
+
+def test_sizes_of_events_may_be_unknown():
+    chain = squeezes(2)
+    assert chain.inverse_event_shape([None, None, 8, 1]).as_list() == [None, 64]
+    assert chain.forward_event_shape([5, None]).as_list() == [5, 8, 8, 1]
+    assert chain.inverse_event_shape(None).rank is None
+    vector = tf.TensorSpec([3], tf.int32)
+    traced = tf.function(chain.inverse_event_shape_tensor, input_signature=[vector])
+    assert traced([8, 8, 1]).numpy().tolist() == [64]

@@ -1,8 +1,11 @@
 """What every bijector owes, for every bijector in the registry."""
 
 import inspect
+from copy import deepcopy
+from functools import partial
 from math import prod
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -205,6 +208,20 @@ def test_traced_for_any_batch_equals_eager(named, traced, evaluated):
         argument, _ = actual
 
 
+@pytest.mark.parametrize("named", SIMPLEST, indirect=True)
+def test_traced_for_any_sizes_equals_eager(named, evaluated):
+    """Of which nothing is known but how many dimensions there are."""
+    case, bijector = named
+    z, ildj, x, fldj = evaluated
+    for function, argument, expected in (
+        (to_latent, case.x(BATCH), (z, ildj)),
+        (to_image, z, (x, fldj)),
+    ):
+        sizes = tf.TensorSpec([None] * argument.shape.rank, argument.dtype)
+        traced = tf.function(partial(function, case, bijector), input_signature=[sizes])
+        assert_all_close(traced(argument), expected, 1e-10)
+
+
 @pytest.mark.parametrize("named", THOROUGH, indirect=True)
 def test_compiled_for_any_batch_equals_eager(named, traced, evaluated):
     case, _ = named
@@ -396,6 +413,36 @@ def test_equal_to_its_copy(named):
     for text in (repr(bijector), str(bijector)):
         assert type(bijector).__name__ in text
         assert bijector.name in text
+
+
+def test_a_deep_copy_is_equal_to_its_own_copies(named, evaluated):
+    case, bijector = named
+    hash(bijector)
+    deep_copy = deepcopy(bijector)
+    copy = deep_copy.copy()
+    assert copy == deep_copy
+    assert hash(copy) == hash(deep_copy)
+    own = {id(v) for v in bijector.variables}
+    assert not own & {id(v) for v in deep_copy.variables}
+    assert len(deep_copy.variables) == len(own)
+    z = deep_copy.inverse(case.x(BATCH), **case.kwargs(BATCH))
+    np.testing.assert_array_equal(z, evaluated[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["lu_invertible_conv", "affine_coupling", "level-shuffle", "glow"]
+)
+def test_without_a_seed_keras_s_decides(name):
+    bijectors = []
+    for seed in (3, 3, None):
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        bijectors.append(CASES[name].make(tf.float64, None))
+    first, again, other = bijectors
+    for a, b in zip(first.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    pairs = zip(first.variables, other.variables, strict=True)
+    assert any(np.any(a != b) for a, b in pairs)
 
 
 def test_copy_shares_variables_and_validate_args_changes_no_value(named, evaluated):

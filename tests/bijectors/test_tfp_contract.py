@@ -19,6 +19,7 @@ from tfp_glow.bijectors import (
     LUInvertibleConv,
     MultiScaleChain,
     Squeeze,
+    TopPrior,
 )
 
 tfb = tfp.bijectors
@@ -122,6 +123,22 @@ def test_cache_returns_the_very_input(named):
     assert bijector.inverse(x, **kwargs) is z
     z = tf.identity(z)
     assert bijector.inverse(bijector.forward(z, **kwargs), **kwargs) is z
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].kwargs()])
+def test_arrays_that_change_in_place_are_other_arguments(name):
+    """TFP knows them by identity; `z` is kept, or its cache would have forgotten."""
+    case, bijector = CASES[name], built(name)
+    x, kwargs = case.x(2), tf.nest.map_structure(np.array, case.kwargs(2))
+    z = bijector.inverse(x, **kwargs)
+    assert bijector.inverse(x, **kwargs) is z
+    assert bijector.forward(z, **kwargs) is x
+    for array in tf.nest.flatten(kwargs):
+        array[:] = array[::-1].copy()
+    actual = bijector.inverse(x, **kwargs)
+    assert np.any(actual != z)
+    expected = bijector.inverse(tf.identity(x), **kwargs)
+    np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +302,16 @@ def test_validate_args_finds_what_makes_a_matrix_singular(part, value):
             inverse(tf.ones([1, 2]))
     variables[part].assign(LUInvertibleConv.decompose(matrix)[part])
     np.testing.assert_allclose(bijector.inverse(tf.ones([1, 2])), [[4, 6]])
+
+
+@pytest.mark.parametrize("cls", [ActNormBijector, TopPrior])
+def test_one_channel_is_not_taken_for_several(cls):
+    """As it would be by broadcasting where channels are unknown when it is traced."""
+    bijector, sizes = cls(4), tf.TensorSpec([None] * 4)
+    for direction in (bijector.inverse, bijector.forward):
+        function = tf.function(direction, input_signature=[sizes])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\?,4\]"):
+            function(tf.zeros([2, 3, 3, 1]))
 
 
 def test_squeeze_of_unknown_sizes_that_do_not_divide_raises():

@@ -118,6 +118,55 @@ def test_weights_go_back_to_what_was_trusted_and_the_rate_is_lowered(capsys):
     assert "times 0.25. The weights look as they did; it may be the data." in printed
 
 
+class NoNumber(keras.callbacks.Callback):
+    """Has the first validation find none; keeps what there was at some moments."""
+
+    def __init__(self):
+        super().__init__()
+        self.after_step, self.before_epoch = {}, []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:
+            self.before_epoch.append([v.numpy() for v in variables_of(self.model)])
+
+    def on_train_batch_end(self, batch, logs=None):
+        values = [v.numpy() for v in variables_of(self.model)]
+        self.after_step[int(self.model.optimizer.iterations)] = values
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            logs["val_loss"] = np.nan
+
+
+@pytest.mark.parametrize("guard_first", [True, False])
+def test_weights_and_average_go_back_each_to_its_place(guard_first, capsys):
+    """Where Keras exchanges them at the end of an epoch."""
+
+    def callbacks():
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        guard = tfg.DivergenceGuard(every_n_steps=2)
+        return [guard, swap][:: 1 if guard_first else -1]
+
+    seen = NoNumber()
+    fit(BATCHES, seen, *callbacks())
+    # Copies are of steps 0, 2, 4 and 6; the last but one is trusted.
+    assert "back to the weights of step 4" in capsys.readouterr().out
+    model, _ = compiled(jit_compile=False)
+    names = [v.name for v in variables_of(model)]
+    pairs = zip(names, seen.after_step[4], seen.before_epoch[1], strict=True)
+    for name, expected, found in pairs:
+        if name == "learning_rate":
+            expected = expected / 2
+        # Keras exchanges them by sums and differences.
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+    # After the last epoch it is the average that is kept.
+    fit(BATCHES, seen, *callbacks(), epochs=1)
+    values = dict(zip(map(id, variables_of(model)), seen.after_step[4], strict=True))
+    averages = model.optimizer._model_variables_moving_average
+    for variable, average in zip(model.trainable_variables, averages, strict=True):
+        np.testing.assert_allclose(variable, values[id(average)], rtol=1e-5, atol=1e-6)
+
+
 def images():
     return tfg.data.load_arrays("digits", "train", limit=256)[0]
 

@@ -155,3 +155,105 @@ def test_data_of_unknown_length(tmp_path):
     state = tfg.TrainingState(file)
     assert model.fit(data, epochs=1, callbacks=[state], verbose=0).epoch == []
     assert model.fit(data, epochs=1, verbose=0).epoch == [0]
+
+
+class InterruptValidation(keras.callbacks.Callback):
+    """Once, in the second epoch, as Ctrl-C does."""
+
+    is_done = False
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 2 * NUM_STEPS and not self.is_done:
+            self.is_done = True
+            raise KeyboardInterrupt
+
+
+def fit_swapping(model, *callbacks):
+    """Weights, slots, averages and history of a `fit` that validates the average."""
+    history = model.fit(
+        IMAGES,
+        batch_size=16,
+        epochs=3,
+        shuffle=False,
+        validation_data=IMAGES,
+        callbacks=list(callbacks),
+        verbose=0,
+    )
+    variables = [*model.variables, *model.optimizer.variables]
+    return [v.numpy() for v in variables], history
+
+
+def averaging_model():
+    model = tfg.GlowModel(
+        [4, 4, 1], num_levels=1, num_steps=1, hidden_channels=4, seed=0
+    )
+    model.compile(tfg.Adamax(1e-2, use_ema=True, ema_momentum=0.9))
+    return model
+
+
+@pytest.fixture(scope="module")
+def swapped():
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    return fit_swapping(averaging_model(), swap)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_goes_on_with_weights_where_keras_swaps_in_the_average(
+    swapped, tmp_path, is_first
+):
+    """With the same callbacks, one of which was stopped halfway, and with others."""
+    expected, whole = swapped
+    file = tmp_path / "state.npz"
+
+    def callbacks():
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        both = [tfg.TrainingState(file), swap][:: 1 if is_first else -1]
+        checkpoint = keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.weights.h5", save_best_only=True, save_weights_only=True
+        )
+        return [*both, checkpoint, InterruptValidation()]
+
+    model, same = averaging_model(), callbacks()
+    with pytest.raises(KeyboardInterrupt):
+        fit_swapping(model, *same)
+    copy = shutil.copy(file, tmp_path / "copy.npz")
+    assert read_position(copy) == (1, 0)
+    for go_on in (
+        lambda: fit_swapping(model, *same),
+        lambda: fit_swapping(averaging_model(), *callbacks()[:-1]),
+    ):
+        shutil.copy(copy, file)
+        found, rest = go_on()
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, other)
+        for name, values in whole.history.items():
+            assert rest.history[name] == values[1:]
+
+
+def test_a_file_that_is_not_gone_on_from_yet_stays(interrupted, tmp_path):
+    """A signal may ask for a state before the first step, when there is a newer one."""
+    file = shutil.copy(interrupted[6], tmp_path / "state.npz")
+    before = file.read_bytes()
+    state = tfg.TrainingState(file)
+
+    class Save(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            state.save()
+            raise KeyboardInterrupt
+
+    model = averaging_model()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(IMAGES, epochs=4, callbacks=[state, Save()], verbose=0)
+    assert file.read_bytes() == before
+
+
+def test_a_folder_that_is_deleted_meanwhile_stays_so(tmp_path):
+    folder = tmp_path / "new" / "run"
+
+    class Delete(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            shutil.rmtree(folder)
+
+    with pytest.raises(OSError, match="cannot be written.*its folder is gone.*anew"):
+        fit(folder / "state.npz", Delete())
+    assert not folder.exists()

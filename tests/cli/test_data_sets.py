@@ -202,6 +202,19 @@ def test_folder_that_is_empty(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_of_which_nothing_can_be_read(tmp_path, capsys, split):
+    folder = tmp_path / "pictures"
+    names = [f"{s}/{i}.png" for s in ("train", "validation", "test") for i in range(3)]
+    save_pictures(folder, names)
+    for file in (folder / split).iterdir():
+        file.write_bytes(file.read_bytes()[:-200])
+    train = ["train", f"--dataset=folder:{folder}", "--output", tmp_path / "run"]
+    message = error(capsys, *train, *TINY, *SIZE)
+    assert f"has no {split} image that can be read to its end" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_mixed_pictures_train_and_are_measured_from_anywhere(
     tmp_path, monkeypatch, capsys
 ):

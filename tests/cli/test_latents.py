@@ -185,7 +185,7 @@ def test_warns_of_a_picture_that_is_strange_to_the_model(tmp_path, caplog):
     assert "bits/dim, more than the 4 that it takes as it is" in message
 
 
-def test_pictures_that_are_none(run, tmp_path, capsys):
+def test_pictures_that_are_none(run, tmp_path, capsys, caplog):
     assert "There is no picture nowhere.png" in error(
         capsys, "interpolate", run, "nowhere.png", 1
     )
@@ -193,6 +193,13 @@ def test_pictures_that_are_none(run, tmp_path, capsys):
     assert "letter.png is no picture that can be read" in error(
         capsys, "interpolate", run, tmp_path / "letter.png", 1
     )
+    Image.fromarray(np.zeros([64, 64], np.uint8)).save(tmp_path / "cut.bmp")
+    content = (tmp_path / "cut.bmp").read_bytes()
+    (tmp_path / "cut.bmp").write_bytes(content[:-99])
+    caplog.clear()
+    message = error(capsys, "interpolate", run, tmp_path / "cut.bmp", 1)
+    assert "cut.bmp is no picture that can be read: image file is truncated" in message
+    assert not caplog.messages  # such as that it is left out
     message = error(capsys, "interpolate", run, 0, 200)
     assert "digits has 200 test images, numbered from 0. Received: 200" in message
     assert "write ./200" in message

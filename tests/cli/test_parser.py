@@ -195,8 +195,10 @@ def test_no_run_folder(capsys, tmp_path, command, rest):
 
 def test_presets(capsys):
     assert main(["presets"]) == 0
-    _, _, *rows, _, footer = capsys.readouterr().out.splitlines()
+    _, _, *rows, _, footer, signs = capsys.readouterr().out.splitlines()
     assert "what the paper reports" in footer
+    assert "* is what was measured here, see README, and - where" in signs
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [row.split()[0] for row in rows] == list(PRESETS)
     for row, (name, preset) in zip(rows, PRESETS.items(), strict=True):
         model = preset.model
@@ -210,7 +212,11 @@ def test_presets(capsys):
             preset.epochs,
             preset.learning_rate,
         ]
-        expected += [preset.bits_per_dim or "-", preset.dataset or "any"]
+        bits = preset.bits_per_dim or "-"
+        if preset.measured is not None:
+            assert f"**{preset.measured}**" in readme
+            bits = f"{preset.measured}*"
+        expected += [bits, preset.dataset or "any"]
         assert row.split()[:10] == [*map(str, expected)]
         assert preset.cost in row
 

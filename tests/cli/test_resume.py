@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tfp_glow.callbacks import TrainingState
 from tfp_glow.callbacks.training_state import read_position
 from tfp_glow.cli import main
 from tfp_glow.cli import train as train_command
-from tfp_glow.cli.run_folder import locked, telling_of_full_disk
+from tfp_glow.cli.run_folder import locked, telling_what_is_left
 from tfp_glow.cli.stop import StopOnSignal
 
 # A run that is left alone, and one that is killed while it replaces its second state.
@@ -156,7 +157,7 @@ def test_a_disk_without_room_for_another_file(tmp_path, has_state):
     if has_state:
         (tmp_path / "state.npz").touch()
 
-    @telling_of_full_disk(tmp_path)
+    @telling_what_is_left(tmp_path)
     def write() -> None:
         with replacing(tmp_path / "history.csv"), open("/dev/full", "w") as full:
             full.write("after")
@@ -166,6 +167,20 @@ def test_a_disk_without_room_for_another_file(tmp_path, has_state):
     assert "history.csv" in str(raised.value)
     assert ("--resume" in str(raised.value)) == has_state
     assert (tmp_path / "history.csv").read_text() == "before"
+
+
+def test_a_folder_that_is_removed_meanwhile(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    write_results = train_command.write_results
+
+    def remove_and_write(*arguments) -> None:
+        shutil.rmtree(folder)
+        write_results(*arguments)
+
+    monkeypatch.setattr(train_command, "write_results", remove_and_write)
+    assert train(folder, "--epochs=1") == 1
+    assert f"{folder} was removed or renamed while" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_two_trainings_in_one_folder(tmp_path, capsys, on_save):

@@ -1,10 +1,12 @@
 """The order of an epoch hangs on seed and epoch alone."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
 from tfp_glow.data import endless_epochs, load, random_flip, random_shift
+from tfp_glow.data.epochs import decoded_once
 
 TEN = tf.data.Dataset.range(10)
 OPTIONS = {"batch_size": 3, "num_batches": 3}
@@ -38,6 +40,33 @@ def test_changes_no_other_seed():
 def test_examples_come_again_where_there_are_too_few():
     assert [len(b) for b in batches(8, num_batches=4)] == [3, 3, 3, 1] * 2
     assert [len(b) for b in batches(5, num_batches=5)] == [3, 3, 3, 1, 3]
+
+
+@pytest.mark.parametrize("is_function", [False, True])
+def test_an_epoch_without_examples_is_an_error(is_function):
+    empty = TEN.filter(lambda number: number > 9)
+    dataset = endless_epochs((lambda _: empty) if is_function else empty, **OPTIONS)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one example"):
+        next(iter(dataset))
+
+
+@pytest.mark.parametrize(("side", "has_room"), [(8, True), (2**14, False)])
+def test_what_there_is_room_for_is_read_once(side, has_room):
+    read = []
+
+    def note(number: np.ndarray) -> np.ndarray:
+        read.append(int(number))
+        return number
+
+    noted = TEN.map(lambda n: tf.numpy_function(note, [n], tf.int64, stateful=False))
+    examples = decoded_once(noted, 10, [side, side, 1])
+    assert sorted(read) == list(range(10)) * has_room  # several at a time
+    for _ in range(2):  # A part of it comes from memory too.
+        assert int(next(iter(examples.take(1)))) == 0
+    dataset = endless_epochs(examples, **OPTIONS | {"buffer_size": 2})
+    found = [batch.numpy().tolist() for batch in dataset.take(6)]
+    assert found == batches(6, buffer_size=2)
+    assert (len(read) == 10) == has_room
 
 
 def test_augmentation_of_a_batch_hangs_on_its_number_alone():

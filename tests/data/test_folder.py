@@ -127,11 +127,23 @@ def test_what_lies_beside_splits_is_left_out(tmp_path, caplog):
     assert "extra/0.png" in message
 
 
-def test_train_may_be_a_class(tmp_path):
+def test_train_may_be_a_class(tmp_path, caplog):
     for name in ("train", "plane"):
         for i in range(10):
             save(tmp_path, f"{name}/{i}.png")
     assert describe(tmp_path).class_names == ("plane", "train")
+    assert not caplog.records
+
+
+def test_folders_to_be_held_out_without_train_are_told_of(tmp_path, caplog):
+    for name in ("cat", "dog", "Test", "val"):
+        for i in range(3):
+            save(tmp_path, f"{name}/{i}.png")
+    assert describe(tmp_path).class_names == ("Test", "cat", "dog", "val")
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert f"{tmp_path} has no folder train" in message
+    assert "the pictures in ['Test', 'val'] are taken like all others" in message
 
 
 def test_links_to_folders_are_followed_but_to_none_twice(tmp_path, caplog):

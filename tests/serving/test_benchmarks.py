@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import tomllib
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -86,6 +87,27 @@ def test_fuzz_sees_what_should_not_be_answered(scripts, answer):
     with answering(answer) as port:
         found = asyncio.run(fuzz.send(port, case))
     assert not fuzz.judge(case, found)
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("1418 generated, 1418 passed", "no failure"),
+        (
+            "Missing test data: 12 operations repeatedly returned 404 responses",
+            "Missing test data: 12 operations repeatedly returned 404 responses",
+        ),
+    ],
+)
+def test_fuzz_tells_schemathesis_of_the_model(scripts, tmp_path, says, found):
+    program = tmp_path / "schemathesis"
+    config = tmp_path / "config.toml"
+    program.write_text(f'#!/bin/sh\ncp schemathesis.toml "{config}"\necho "{says}"\n')
+    program.chmod(0o700)
+    fuzz = scripts("fuzz")
+    assert fuzz.run_schemathesis(str(program), 1, 'the "digits"', 3) == found
+    parameters = tomllib.loads(config.read_text())["parameters"]
+    assert parameters == {"path.name": 'the "digits"', "path.version": "1"}
 
 
 def test_fuzz_sees_opened_files(scripts, tmp_path):

@@ -145,6 +145,57 @@ def test_page_draws_samples(server, in_process, tmp_path):
     np.testing.assert_allclose([*map(float, nats)], log_prob, atol=0.1, rtol=1e-4)
 
 
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    # A page of this machine may ask this machine; ours only seems to be one.
+    "--disable-features=LocalNetworkAccessChecks",
+]
+# What canvases show: `[H, W, 4]` of each.
+CANVASES = """() => [...document.querySelectorAll("canvas")].map((canvas) => {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  return { shape: [height, width, 4], data: Array.from(data) };
+})"""
+
+
+@pytest.fixture
+def open_page():
+    """The page in a real browser, as if from `ORIGIN`."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium (on Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page()
+        page.route(f"{ORIGIN}/**", lambda route: route.fulfill(path=PAGE))
+        page.goto(f"{ORIGIN}/{PAGE.name}")
+        yield page
+        browser.close()
+
+
+def test_page_in_a_browser(server, in_process, open_page):
+    fields = {"Server": server, "First seed": "3", "Temperature": "0.5"}
+    for name, value in fields.items():
+        open_page.get_by_label(name).fill(value)
+    open_page.get_by_role("button", name="Sample").click()
+    open_page.wait_for_function("() => message.textContent", timeout=60_000)
+    message = open_page.inner_text("#message")
+    assert message.endswith(" nats")
+    images, log_prob = samples(in_process, range(3, 19), 0.5)
+    for canvas, image in zip(open_page.evaluate(CANVASES), images, strict=True):
+        pixels = np.reshape(canvas["data"], canvas["shape"])
+        np.testing.assert_array_equal(pixels[..., 3], 255)
+        np.testing.assert_allclose(pixels[..., :3], np.tile(image, 3), atol=1)
+    nats = re.findall(r"-?\d+\.\d", message)
+    np.testing.assert_allclose([*map(float, nats)], log_prob, atol=0.1, rtol=1e-4)
+
+    open_page.get_by_label("Model").fill("x")
+    open_page.get_by_role("button", name="Sample").click()
+    open_page.locator("#message").filter(has_text="There is no model 'x'").wait_for()
+
+
 class NotFinite(BaseHTTPRequestHandler):
     """Answers black samples, and log-likelihoods that are not finite."""
 

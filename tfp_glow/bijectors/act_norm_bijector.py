@@ -127,13 +127,13 @@ class ActNormBijector(OnePass):
         return self._log_scale_factor * tf.convert_to_tensor(self.raw_log_scale)
 
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, [self._channels], self.name)
+        x = check_event(x, [self._channels], self.name)
         log_scale = self.log_scale
         z = (x + self.shift) * tf.exp(log_scale)
         return z, tf.reduce_sum(log_scale, axis=-1)
 
     def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(z, [self._channels], self.name)
+        z = check_event(z, [self._channels], self.name)
         log_scale = self.log_scale
         x = z * tf.exp(-log_scale) - self.shift
         return x, -tf.reduce_sum(log_scale, axis=-1)
@@ -144,7 +144,7 @@ class ActNormBijector(OnePass):
         is_own = all(isinstance(value, tf.Variable) for value in own)
         if not is_own or (only_new and is_set(self.initialized)):
             return self.inverse(x)
-        check_event(x, [self._channels], self.name)
+        x = check_event(x, [self._channels], self.name)
         shift, raw_log_scale = standardizing_parameters(x, self._log_scale_factor)
         self.shift.assign(shift)
         self.raw_log_scale.assign(raw_log_scale)

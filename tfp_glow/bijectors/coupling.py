@@ -112,14 +112,13 @@ class Coupling(OnePass):
         Returns:
             `[..., H, W, channels / 2]`.
         """
-        z_a, z_b = tf.split(z, 2, axis=-1)
+        z_a, z_b = self._halves(tf.convert_to_tensor(z))
         return self._log_scale(z_b, self._evaluate_network(z_a, context))
 
     def _inverse_and_log_det(
         self, x: tf.Tensor, context: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, [None, None, self._channels], self.name)
-        x_a, x_b = tf.split(x, 2, axis=-1)  # [..., H, W, C / 2]
+        x_a, x_b = self._halves(x)
         network_output = self._evaluate_network(x_a, context)
         z_b, log_det = self._transform_inverse(x_b, network_output)
         return tf.concat([x_a, z_b], axis=-1), log_det
@@ -127,8 +126,7 @@ class Coupling(OnePass):
     def _forward_and_log_det(
         self, z: tf.Tensor, context: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(z, [None, None, self._channels], self.name)
-        z_a, z_b = tf.split(z, 2, axis=-1)  # [..., H, W, C / 2]
+        z_a, z_b = self._halves(z)
         network_output = self._evaluate_network(z_a, context)
         x_b, log_det = self._transform_forward(z_b, network_output)
         return tf.concat([z_a, x_b], axis=-1), log_det
@@ -166,7 +164,7 @@ class Coupling(OnePass):
         transform, undo = self._transform_inverse, self._transform_forward
         if not is_inverse:
             transform, undo = undo, transform
-        x_a, z_b = tf.split(z, 2, axis=-1)  # [B, H, W, C / 2]
+        x_a, z_b = self._halves(z)
         dx_a, dz_b = tf.split(dz, 2, axis=-1)
         with tf.GradientTape() as tape:
             tape.watch([x_a, *sources])
@@ -190,6 +188,11 @@ class Coupling(OnePass):
         x = tf.concat([x_a, x_b], axis=-1)
         return x, tf.concat([dx_a, dx_b], axis=-1), of_sources
 
+    def _halves(self, x: tf.Tensor) -> list[tf.Tensor]:
+        """What the network sees and what changes, each `[..., H, W, channels / 2]`."""
+        x = check_event(x, [None, None, self._channels], self.name)
+        return tf.split(x, 2, axis=-1)
+
     def _evaluate_network(self, x_a: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         """What the network says, in the type of the parameters whatever `x_a` has."""
         x_a = tf.cast(x_a, self.dtype)
@@ -205,8 +208,7 @@ class Coupling(OnePass):
         own = [initialized, *getattr(self.network, "parameters", {}).values()]
         is_own = all(isinstance(value, tf.Variable) for value in own)
         if is_own and not (only_new and is_set(initialized)):
-            check_event(x, [None, None, self._channels], self.name)
-            x_a, _ = tf.split(x, 2, axis=-1)
+            x_a, _ = self._halves(x)
             own_context = context_at(context, self._context_shape, x_a, self.name)
             x_a = tf.reshape(x_a, [-1, *x_a.shape[-3:]])
             found, _ = self.network.standardize(x_a, own_context)

@@ -135,7 +135,7 @@ class Glow(ShapedByPart):
             network_fn: Called as `network_fn(channels_in, channels_out)` for each step,
                 returns its coupling network. The paper's when not given. Its input
                 ends with the channels of a context, where there is one.
-            seed: Seed of the initial values.
+            seed: Seed of the initial values; drawn from Python's `random` by default.
             chain: The chain, when it exists already. What shapes a new one, such as
                 `num_levels` and `num_steps`, changes nothing of it.
             dtype: Type of new variables, and of the events. That of `chain`, or
@@ -356,7 +356,7 @@ class Glow(ShapedByPart):
     def _inverse_and_log_det(
         self, x: tf.Tensor, **condition: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, self.event_shape, self.name)
+        x = check_event(x, self.event_shape, self.name)
         self.choose_memory_for(x.shape[:-3])
         kwargs = self._route(**condition)
         z = self.chain.inverse(x, **kwargs)
@@ -395,6 +395,6 @@ class Glow(ShapedByPart):
         self, x: tf.Tensor, *, only_new: bool, **condition: tf.Tensor | None
     ) -> tf.Tensor:
         """Initialises the chain, and returns what the batch becomes."""
-        check_event(x, self.event_shape, self.name)
+        x = check_event(x, self.event_shape, self.name)
         kwargs = self._route(**condition)
         return initialize_bijector(self.chain, x, only_new=only_new, **kwargs)

@@ -294,7 +294,7 @@ class GlowLevel(SqueezedSteps):
         """Initialises the steps in turn, and returns what the batch becomes."""
         if only_new and is_set(self.initialized):
             return self.inverse(x, **({} if context is None else {"context": context}))
-        check_event(x, [None, None, self._factory.channels // 4], self.name)
+        x = check_event(x, [None, None, self._factory.channels // 4], self.name)
         x = self._squeeze.inverse(x)
         standardize = partial(
             self._standardize,

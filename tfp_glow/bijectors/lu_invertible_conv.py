@@ -63,7 +63,8 @@ class LUInvertibleConv(OnePass):
 
         Args:
             channels: Size of the event's last axis.
-            seed: Seed of the initial rotation. A new one each time when not given.
+            seed: Seed of the initial rotation; drawn from Python's `random` when not
+                given, so that `keras.utils.set_random_seed` decides.
             lower: `[..., channels, channels]`; only what is below the diagonal counts.
             upper: `[..., channels, channels]`; only what is above the diagonal counts.
             log_diag: Logarithm of the diagonal's absolute values, `[..., channels]`.
@@ -259,12 +260,12 @@ class LUInvertibleConv(OnePass):
         )
 
     def _inverse_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, [self._channels], self.name)
+        x = check_event(x, [self._channels], self.name)
         log_det = tf.reduce_sum(self.log_diag, axis=-1)
         return mix_channels(x, self.matrix()), log_det
 
     def _forward_and_log_det(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(z, [self._channels], self.name)
+        z = check_event(z, [self._channels], self.name)
         log_det = -tf.reduce_sum(self.log_diag, axis=-1)
         return mix_channels(z, self.inverse_matrix()), log_det
 

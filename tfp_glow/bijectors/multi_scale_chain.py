@@ -6,7 +6,7 @@ from math import prod
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_glow._checks import check_event
+from tfp_glow._checks import check_event, with_event
 from tfp_glow.bijectors.glow_affine_coupling import GlowAffineCoupling
 from tfp_glow.bijectors.initialize import initialize_bijector
 from tfp_glow.bijectors.one_pass import OnePass
@@ -209,7 +209,7 @@ class MultiScaleChain(OnePass):
         self, z: tf.Tensor, **kwargs: dict[str, object]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         self._check_arguments(kwargs)
-        check_event(z, [prod(self._event_shape)], self.name)
+        z = check_event(z, [prod(self._event_shape)], self.name)
         minus_log_det = tf.zeros([], z.dtype)
         *finished, top = tf.split(z, self.latent_sizes, axis=-1)
         x = _unflatten(top, self._level_shapes[-1])
@@ -254,15 +254,19 @@ class MultiScaleChain(OnePass):
         return tf.concat([*finished, _flatten(x)], axis=-1)  # [..., H W C]
 
     def _inverse_event_shape(self, x_shape: tf.TensorShape) -> tf.TensorShape:
+        with_event(x_shape, self._event_shape, self.name)
         return x_shape[:-3].concatenate([prod(self._event_shape)])
 
     def _forward_event_shape(self, z_shape: tf.TensorShape) -> tf.TensorShape:
+        with_event(z_shape, [prod(self._event_shape)], self.name)
         return z_shape[:-1].concatenate(self._event_shape)
 
     def _inverse_event_shape_tensor(self, x_shape: tf.Tensor) -> tf.Tensor:
+        self._inverse_event_shape(tf.TensorShape(tf.get_static_value(x_shape)))
         return tf.concat([x_shape[:-3], [prod(self._event_shape)]], axis=0)
 
     def _forward_event_shape_tensor(self, z_shape: tf.Tensor) -> tf.Tensor:
+        self._forward_event_shape(tf.TensorShape(tf.get_static_value(z_shape)))
         return tf.concat([z_shape[:-1], self._event_shape.as_list()], axis=0)
 
 

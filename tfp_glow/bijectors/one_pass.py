@@ -1,7 +1,10 @@
 """What all bijectors here share: value and log-determinant in one pass."""
 
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -10,18 +13,48 @@ tfb = tfp.bijectors
 __all__ = ["OnePass", "ShapedByPart"]
 
 
-class _GraphCache(type(tfb.Bijector._cache)):
-    """TFP's cache, except that what belongs to a graph is kept by the graph.
+@dataclass(frozen=True)
+class _ByContent:
+    """A user's array as part of a key: equal to any array that holds the same now."""
+
+    array: np.ndarray = field(compare=False)
+    content: tuple[np.dtype, tuple[int, ...], bytes]
+
+    @staticmethod
+    def wrap(kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The same arguments, arrays by their content."""
+
+        def wrapped(value: Any) -> Any:
+            if not isinstance(value, np.ndarray):
+                return value
+            return _ByContent(value, (value.dtype, value.shape, value.tobytes()))
+
+        return tf.nest.map_structure(wrapped, kwargs)
+
+    @staticmethod
+    def unwrap(kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What `wrap` was given."""
+        return tf.nest.map_structure(
+            lambda value: value.array if isinstance(value, _ByContent) else value,
+            kwargs,
+        )
+
+
+class _Cache(type(tfb.Bijector._cache)):
+    """TFP's cache, except that arrays may change, and that graphs keep what is theirs.
+
+    TFP knows arguments besides the input by their identity. A user may write the next
+    labels into the array of the last ones, and so an array is known by its content.
 
     TFP keeps the entries of all bijectors in one dictionary of the process, and an
     entry goes when its tensor does. A symbolic tensor's log-determinant refers to the
     graph, which refers to the tensor, so that no traced function would ever be freed,
-    nor the bijector that it called.
+    nor the bijector that it called. What belongs to a graph is kept by the graph.
     """
 
     def __get__(
         self, bijector: tfb.Bijector | None, bijector_class: type | None = None
-    ) -> "_GraphCache":
+    ) -> "_Cache":
         """The cache of a bijector: a graph's own inside a `tf.function`."""
         cache = super().__get__(bijector, bijector_class)
         if not tf.executing_eagerly():
@@ -30,6 +63,17 @@ class _GraphCache(type(tfb.Bijector._cache)):
                 graph._tfp_glow_cache = type(cache.storage)()
             cache.storage = graph._tfp_glow_cache
         return cache
+
+    def _lookup(self, *args: Any, **kwargs: Any) -> tf.Tensor:
+        return super()._lookup(*args, **_ByContent.wrap(kwargs))
+
+    def _attributes(self, *args: Any, **kwargs: Any) -> dict[str, tf.Tensor]:
+        return super()._attributes(*args, **_ByContent.wrap(kwargs))
+
+    def _invoke(
+        self, x: tf.Tensor, name: str, kwargs: dict[str, Any], attributes: dict
+    ) -> tf.Tensor:
+        return super()._invoke(x, name, _ByContent.unwrap(kwargs), attributes)
 
 
 class OnePass(tfb.Bijector):
@@ -40,7 +84,7 @@ class OnePass(tfb.Bijector):
     cache, so that `log_prob` and `sample` evaluate a coupling network once.
     """
 
-    _cache = _GraphCache()
+    _cache = _Cache()
 
     # TFP's cache hashes a bijector at every call, by all that it was made of, and so a
     # bijector of bijectors hashes all that is in it at each of its levels.
@@ -85,6 +129,15 @@ class OnePass(tfb.Bijector):
         if self._hash is None:
             self._hash = super().__hash__()
         return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a deep copy or a pickle holds: nothing that it computes of the rest."""
+        return {
+            key: value
+            for key, value in super().__getstate__().items()
+            if key != "_hash"
+            and not isinstance(getattr(type(self), key, None), cached_property)
+        }
 
     def __eq__(self, other: object) -> bool:
         """TFP's equality: of the same type, made of the same things."""

@@ -106,13 +106,13 @@ class SqueezedSteps(ShapedByPart):
     def _inverse_and_log_det(
         self, x: tf.Tensor, context: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(x, [None, None, self._factory.channels // 4], self.name)
+        x = check_event(x, [None, None, self._factory.channels // 4], self.name)
         return self._run(self._squeeze.inverse(x), context, is_inverse=True)
 
     def _forward_and_log_det(
         self, z: tf.Tensor, context: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        check_event(z, [None, None, self._factory.channels], self.name)
+        z = check_event(z, [None, None, self._factory.channels], self.name)
         x, log_det = self._run(z, context, is_inverse=False)
         return self._squeeze.forward(x), log_det  # [..., H, W, C]
 

@@ -28,6 +28,7 @@ from tfp_glow.networks import (
     PreparedGlowNetwork,
     standardizing_parameters,
 )
+from tfp_glow.user_network import PreparedUserNetwork, UserNetwork
 
 tfb = tfp.bijectors
 
@@ -169,7 +170,9 @@ class StepFactory:
     ) -> Coupling:
         """Step k's coupling, of its part of what the two above return."""
         if self.networks is not None:
-            return self._coupling(self.networks[k])
+            own = self.networks[k]
+            is_users = isinstance(own, UserNetwork)
+            return self._coupling(PreparedUserNetwork(own) if is_users else own)
         return self._coupling(PreparedGlowNetwork(network, self.network_dtype))
 
     def _coupling(self, network: Callable[[tf.Tensor], tf.Tensor]) -> Coupling:

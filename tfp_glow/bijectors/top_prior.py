@@ -116,7 +116,6 @@ class TopPrior(OnePass):
         self, x: tf.Tensor, labels: tf.Tensor | None, context: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Each `[H, W, C]`, or `[..., H, W, C]` with labels or a context."""
-        check_event(x, [None, None, self._channels], self.name)
         labels = _as_labels(labels)
         self._check_labels(x, labels)
         height, width = tf.unstack(tf.shape(x)[-3:-1])
@@ -178,6 +177,7 @@ class TopPrior(OnePass):
         labels: tf.Tensor | None = None,
         context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        x = check_event(x, [None, None, self._channels], self.name)
         mean, log_scale = self._mean_and_log_scale(x, labels, context)
         z = (x - mean) * tf.exp(-log_scale)
         return z, -tf.reduce_sum(log_scale, axis=[-3, -2, -1])
@@ -188,6 +188,7 @@ class TopPrior(OnePass):
         labels: tf.Tensor | None = None,
         context: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        z = check_event(z, [None, None, self._channels], self.name)
         mean, log_scale = self._mean_and_log_scale(z, labels, context)
         x = z * tf.exp(log_scale) + mean
         return x, tf.reduce_sum(log_scale, axis=[-3, -2, -1])

@@ -183,7 +183,17 @@ class DivergenceGuard(keras.callbacks.Callback):
         """Looks at the validation loss."""
         logs = {} if logs is None else logs
         if not math.isfinite(logs.get("val_loss", 0.0)):
+            # What goes back is the weights and their average, each in its own place.
+            swaps = [
+                callback
+                for callback in self.model.running_callbacks
+                if isinstance(callback, keras.callbacks.SwapEMAWeights)
+            ]
+            for swap in swaps:
+                swap.on_epoch_begin(epoch)  # the weights, where the average was
             self._roll_back("The validation loss is not finite")
+            for swap in swaps:
+                swap.on_epoch_end(epoch)
         logs["num_skipped"] = self._num_skipped
         logs["num_rollbacks"] = self._num_rollbacks
 

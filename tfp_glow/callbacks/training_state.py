@@ -38,7 +38,8 @@ class TrainingState(keras.callbacks.Callback):
     last bit, as one that was not, if its data comes in the same order: for that of an
     epoch to hang on the epoch alone see `tfp_glow.data.endless_epochs`.
 
-    It must be the first in the list of callbacks. Delete the file to begin anew.
+    It must be the first in the list of callbacks, but for Keras's `SwapEMAWeights`,
+    which may come before it or after. Delete the file to begin anew.
 
     Attributes:
         epoch: The epoch that training is in, from 0.
@@ -84,6 +85,7 @@ class TrainingState(keras.callbacks.Callback):
         self._parts = dict(parts or {})
         self._pending: dict[str, np.ndarray] | None = None
         self._num_before = 0  # batches of this epoch done by an earlier process
+        self._is_new_epoch = False
         self._is_cut = False
 
     @property
@@ -99,6 +101,8 @@ class TrainingState(keras.callbacks.Callback):
                 "With `seconds_between_saves` the batches of an epoch must be known. "
                 "Received: data of unknown length. Give `fit(steps_per_epoch=...)`."
             )
+        if self._saves:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         if not self._file.exists():
             return
         state = _read(self._file)
@@ -111,16 +115,31 @@ class TrainingState(keras.callbacks.Callback):
         self._pending = state
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves what the epoch begins with, or goes on from what was saved."""
-        if self._pending is not None:
-            state, self._pending = self._pending, None
-            self.model._initial_epoch = None
-            self._assign(self._metrics(), state, "metric")
-            for name, part in self._parts.items():
-                part.restore(_without_prefix(state, f"{name}/"))
+        """Notes the epoch."""
+        self._is_new_epoch = True
+        if self._pending is None:
+            self.epoch, self.batch = epoch, 0
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Saves what an epoch begins with, or goes on from what was saved.
+
+        By now `on_epoch_begin` of all callbacks has been called, in which Keras's
+        `SwapEMAWeights` puts the weights back where the average was.
+        """
+        if not self._is_new_epoch:
             return
-        self.epoch, self.batch = epoch, 0
-        self.save()
+        self._is_new_epoch = False
+        if self._pending is None:
+            self.save()
+            return
+        state, self._pending = self._pending, None
+        self.model._initial_epoch = None
+        self._assign(self._variables(), state, "variable")
+        self._assign(self._metrics(), state, "metric")
+        for name, part in self._parts.items():
+            part.restore(_without_prefix(state, f"{name}/"))
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, float] | None = None
@@ -149,12 +168,13 @@ class TrainingState(keras.callbacks.Callback):
         self.model._initial_epoch = self._pending = None
 
     def save(self) -> None:
-        """Writes the file.
+        """Writes the file, unless all that there is to save is what it holds already.
 
         Raises:
-            OSError: If it cannot be written. The one before is still there.
+            OSError: If it cannot be written. The one before is still there, unless its
+                folder is gone.
         """
-        if not self._saves:
+        if not self._saves or self._pending is not None:
             return
         state = {
             "version": np.array(__version__),
@@ -167,17 +187,21 @@ class TrainingState(keras.callbacks.Callback):
         for name, part in self._parts.items():
             state |= {f"{name}/{key}": v for key, v in part.state().items()}
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._file) as partial, partial.open("wb") as file:
                 np.savez(file, **state)
         except OSError as error:
+            what = f"The state of the training cannot be written to {self._file}: "
+            if not self._file.parent.is_dir():
+                raise OSError(
+                    f"{what}its folder is gone, and with it the last one. Begin anew."
+                ) from error
             left = "there is none yet"
             if self._file.exists():
                 epoch, batch = read_position(self._file)
                 left = f"the last one, of epoch {epoch + 1}, batch {batch}, is intact"
             raise OSError(
-                f"The state of the training cannot be written to {self._file}: "
-                f"{error.strerror or error}; {left}. Make room and go on from there."
+                f"{what}{error.strerror or error}; {left}. Make room and go on from "
+                "there."
             ) from error
         self._saved_at = time.monotonic()
 

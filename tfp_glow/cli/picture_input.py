@@ -61,8 +61,10 @@ def load_picture(text: str, run: Run, arguments: argparse.Namespace) -> Picture:
         names = run.config.get("class_names", [])
         label = find_label(arguments.label, num_classes, names)
     if not text.isdecimal():
-        for example in read_pictures([Path(text)], run.model.event_shape):
-            file = Path(text)
+        file = Path(text)
+        if file.exists():
+            _check_readable(file)
+        for example in read_pictures([file], run.model.event_shape):
             image = example["image"].numpy()
             picture = Picture(beginning(file.stem), name_of(file), image, label)
             _warn_if_strange(picture, run.model)
@@ -93,6 +95,14 @@ def _warn_if_strange(picture: Picture, model: GlowModel) -> None:
             bits,
             model.num_bits,
         )
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+    except Exception as error:  # Pillow raises many kinds.
+        raise ValueError(f"{file} is no picture that can be read: {error}") from None
 
 
 def read_pictures(

@@ -3,13 +3,13 @@
 import argparse
 
 from tfp_glow.cli.report import table
-from tfp_glow.presets import PRESETS
+from tfp_glow.presets import PRESETS, Preset
 
 __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints the presets, their main numbers, and what the paper reports of them.
+    """Prints the presets, their main numbers, and what is known to come of them.
 
     Args:
         arguments: Not used.
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
             preset.batch_size,
             preset.epochs,
             preset.learning_rate,
-            preset.bits_per_dim or "-",
+            _bits_per_dim(preset),
         )
         images = "x".join(map(str, preset.event_shape or ["any"]))
         cost = f" ({preset.cost})" if preset.cost else ""
@@ -39,4 +39,13 @@ def run(arguments: argparse.Namespace) -> None:
             ]
         )
     print(table(rows))
-    print("\nBits/dim are what the paper reports; in brackets, what its training took.")
+    print(
+        "\nBits/dim are what the paper reports; in brackets, what its training took.\n"
+        "* is what was measured here, see README, and - where neither has a figure."
+    )
+
+
+def _bits_per_dim(preset: Preset) -> str:
+    if preset.bits_per_dim is None and preset.measured is not None:
+        return f"{preset.measured}*"
+    return str(preset.bits_per_dim or "-")

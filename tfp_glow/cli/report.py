@@ -12,7 +12,7 @@ _FILES = {
     "metrics.json": "the figures above, and versions",
     "config.json": "the model's and the training's arguments",
     "samples.png": "samples beside real images",
-    "training.png": "bits/dim of each epoch; the numbers are in history.csv",
+    "training.png": "bits/dim of each epoch; in history.csv too, from epoch 0",
     "logs": "for TensorBoard",
 }
 _BASELINES = {

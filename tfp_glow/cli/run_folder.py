@@ -12,6 +12,7 @@ from shlex import quote
 from typing import Any
 
 from tfp_glow._files import replacing
+from tfp_glow.cli.model_config import check_belongs, model_config
 from tfp_glow.cli.output import check_place
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.version import __version__
@@ -37,7 +38,7 @@ __all__ = [
     "resume_command",
     "save_model",
     "start_run",
-    "telling_of_full_disk",
+    "telling_what_is_left",
     "write_json",
 ]
 
@@ -106,7 +107,8 @@ def load_run(path: Path) -> Run:
 
     Raises:
         FileNotFoundError: If it is no run folder, or has no model.
-        ValueError: If a file in it is damaged or written by a later version.
+        ValueError: If a file in it is damaged, of another run, or written by a later
+            version.
     """
     path = Path(path)
     config = read_config(path)
@@ -130,9 +132,11 @@ def load_run(path: Path) -> Run:
             f"epoch. {again}"
         )
     try:
-        return Run(path, config, GlowModel.from_pretrained(file))
+        model = GlowModel.from_pretrained(file)
     except ValueError as error:
         raise ValueError(f"{error} {again}") from error
+    check_belongs(model, path, config)
+    return Run(path, config, model)
 
 
 def check_writable(path: Path, *, overwrite: bool) -> None:
@@ -233,8 +237,8 @@ def complete_run(
 
 
 @contextmanager
-def telling_of_full_disk(path: Path) -> Iterator[None]:
-    """Says, where there is no room any more, what is left and how to go on.
+def telling_what_is_left(path: Path) -> Iterator[None]:
+    """Says, where there is no room or no folder any more, what is left to go on with.
 
     Raises:
         OSError: If something cannot be written.
@@ -242,6 +246,13 @@ def telling_of_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        is_in_path = error.filename and Path(error.filename).parent == path
+        if error.errno == errno.ENOENT and is_in_path and not path.exists():
+            raise OSError(
+                f"{path} was removed or renamed while a training wrote to it, and "
+                "nothing more can be saved. If it is still somewhere, go on with "
+                "--resume of it, or else train again."
+            ) from error
         if (
             error.errno not in (errno.ENOSPC, errno.EDQUOT)
             or not (path / STATE).exists()
@@ -380,15 +391,3 @@ def read_unfinished(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path / 'config.json'} is damaged: it has no {missing}.")
     return config
-
-
-def model_config(model: GlowModel) -> dict[str, Any]:
-    """All arguments of a model, those too that were left at their defaults."""
-    config = model.get_config()
-    plain = bool | float | int | str | None
-    defaults = {
-        name: value
-        for name, value in model.glow.parameters.items()
-        if isinstance(value, plain)
-    }
-    return {**defaults, **config}

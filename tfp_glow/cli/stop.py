@@ -77,8 +77,10 @@ class StopOnSignal(keras.callbacks.Callback):
                 file=sys.stderr,
             )
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Stops before the epoch."""
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Stops before the batch, as where a signal came while an epoch began."""
         self._stop()
 
     def on_train_batch_end(

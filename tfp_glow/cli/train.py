@@ -29,7 +29,7 @@ from tfp_glow.cli.run_folder import (
     model_config,
     read_unfinished,
     start_run,
-    telling_of_full_disk,
+    telling_what_is_left,
 )
 from tfp_glow.cli.strategy import (
     barrier,
@@ -39,13 +39,14 @@ from tfp_glow.cli.strategy import (
     silent_in_another_folder,
     telling_of_lost_workers,
 )
-from tfp_glow.data.epochs import num_shuffled
+from tfp_glow.data.epochs import decoded_once, num_shuffled
 from tfp_glow.glow_model import GlowModel
 from tfp_glow.presets import PRESETS, Preset, preset_for
 from tfp_glow.version import __version__
 
 __all__ = ["new_run", "run"]
 
+_AVERAGED = 0.1  # of a training, at most: what the moving average remembers
 _SOURCE_OPTIONS = ("data_dir", "image_size", "crop")
 _DATA_OPTIONS = (*_SOURCE_OPTIONS, "limit", "seed", "num_noise_samples")
 _TRAINING_OPTIONS = (
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not is_chief(strategy):
             _be_a_worker(arguments, stack)
         stack.enter_context(telling_of_lost_workers(strategy))
-        stack.enter_context(telling_of_full_disk(arguments.resume or arguments.output))
+        stack.enter_context(telling_what_is_left(arguments.resume or arguments.output))
         if arguments.resume is not None:
             _resume(arguments, stack, strategy)
         else:
@@ -175,6 +176,10 @@ def new_run(
             f"{info.name!r} has no split `train` to train on. Received: "
             f"{', '.join(info.num_examples)}. Choose another data set."
         )
+    # In a short training a long average would lag behind, and be what is kept.
+    total_steps = settings.epochs * _steps_per_epoch(arguments, info, settings)
+    momentum = min(settings.ema_momentum, max(0.0, 1 - 1 / (_AVERAGED * total_steps)))
+    settings = dataclasses.replace(settings, ema_momentum=momentum)
     keras.utils.set_random_seed(arguments.seed)
     with strategy.scope():
         model = _make_model(arguments, info, preset)
@@ -243,6 +248,8 @@ def _train(
     position: tuple[int, int] = (0, 0),
 ) -> None:
     """Trains from a position on, an epoch and a batch of it, and does all the rest."""
+    for part in ("train", "validation"):  # raises where none of it can be read
+        data.load_arrays(arguments.dataset, part, limit=1, **_source(arguments))
     split = held_out_split(info)
     images, labels = data.load_arrays(arguments.dataset, split, **_source(arguments))
     train, validation, steps_per_epoch = _batches(arguments, info, settings, position)
@@ -323,9 +330,30 @@ def _make_model(
     options |= _given(arguments, _MODEL_OPTIONS)
     if arguments.conditional:
         options["num_classes"] = info.num_classes
+    factor = 2 ** options["num_levels"]
+    if arguments.image_size is not None and arguments.image_size % factor:
+        raise ValueError(
+            f"{options['num_levels']} levels need images whose side {factor} divides. "
+            f"Received: --image-size {arguments.image_size}. Choose another, such as "
+            f"{factor * max(1, round(arguments.image_size / factor))}, or fewer "
+            "--num-levels."
+        )
     return GlowModel(
         info.event_shape, num_bits=num_bits, seed=arguments.seed, **options
     )
+
+
+def _num_images(arguments: argparse.Namespace, info: data.DatasetInfo) -> int:
+    """How many images there are to train on."""
+    there = info.num_examples["train"]
+    return there if arguments.limit is None else min(there, arguments.limit)
+
+
+def _steps_per_epoch(
+    arguments: argparse.Namespace, info: data.DatasetInfo, settings: Preset
+) -> int:
+    """Full batches: another would make a noisy step, and XLA compile twice."""
+    return max(1, _num_images(arguments, info) // settings.batch_size)
 
 
 def _batches(
@@ -340,22 +368,21 @@ def _batches(
     """
     name, batch_size, seed = arguments.dataset, settings.batch_size, arguments.seed
     options = {"with_labels": arguments.conditional, **_source(arguments)}
-    num_images = info.num_examples["train"]
-    if arguments.limit is not None:
-        num_images = min(num_images, arguments.limit)
+    num_images = _num_images(arguments, info)
 
     def examples_of(epoch: tf.Tensor) -> tf.data.Dataset:
         crops = data.load(name, "train", seed=epoch + seed, **options)
         return crops.take(num_images)
 
-    examples = data.load(name, "train", **options)
-    if arguments.limit is not None:
-        examples = examples.take(num_images).cache()
-    # A last batch that is not full would make noisy steps, and XLA compile twice.
-    num_batches = max(1, num_images // batch_size)
+    def examples(split: str, num_images: int) -> tf.data.Dataset:
+        first = data.load(name, split, **options).take(num_images)
+        return decoded_once(first, num_images, info.event_shape)
+
+    is_random = arguments.crop == "random"
+    num_batches = _steps_per_epoch(arguments, info, settings)
     first_batch = position[0] * num_batches + position[1]
     train = data.endless_epochs(
-        examples_of if arguments.crop == "random" else examples,
+        examples_of if is_random else examples("train", num_images),
         batch_size=batch_size,
         num_batches=num_batches,
         buffer_size=min(num_images, num_shuffled(info.event_shape)),
@@ -367,5 +394,6 @@ def _batches(
         train = data.random_shift(train, settings.max_shift, **augmentation)
     if settings.flips:
         train = data.random_flip(train, **augmentation)
-    validation = data.load(name, "validation", batch_size=batch_size, **options)
+    validation = examples("validation", info.num_examples["validation"])
+    validation = validation.batch(batch_size).prefetch(tf.data.AUTOTUNE)
     return sharded(train), sharded(validation), num_batches

@@ -5,10 +5,11 @@ from math import prod
 
 import tensorflow as tf
 
-__all__ = ["endless_epochs", "num_shuffled"]
+__all__ = ["decoded_once", "endless_epochs", "num_shuffled"]
 
 _SHUFFLED_IMAGES = 10_000
-_SHUFFLED_BYTES = 2**28
+_MAX_BYTES = 2**28  # of images that are in memory, to be shuffled or to come again
+_NO_EXAMPLES = "`examples` must have at least one example. Received: an empty data set."
 
 
 def num_shuffled(event_shape: Sequence[int]) -> int:
@@ -17,7 +18,28 @@ def num_shuffled(event_shape: Sequence[int]) -> int:
     Args:
         event_shape: `[H, W, C]`.
     """
-    return min(_SHUFFLED_IMAGES, max(1, _SHUFFLED_BYTES // prod(event_shape)))
+    return min(_SHUFFLED_IMAGES, max(1, _MAX_BYTES // prod(event_shape)))
+
+
+def decoded_once(
+    examples: tf.data.Dataset, num_images: int, event_shape: Sequence[int]
+) -> tf.data.Dataset:
+    """Returns examples that stay in memory, if there is room for all of them.
+
+    They are read to the end before it returns: where less than all is read, `cache`
+    warns, and keeps nothing.
+
+    Args:
+        examples: Single examples, the same each time.
+        num_images: How many there are, at most.
+        event_shape: `[H, W, C]` of their images.
+    """
+    if num_images * prod(event_shape) > _MAX_BYTES:
+        return examples
+    examples = examples.cache()
+    for _ in examples.batch(100):
+        pass
+    return examples
 
 
 def endless_epochs(
@@ -45,6 +67,10 @@ def endless_epochs(
         seed: Seed of the order.
         first_batch: Number of the first batch, counted from 0 through all epochs.
 
+    Raises:
+        tf.errors.InvalidArgumentError: When batches are asked for and there are no
+            examples.
+
     Example:
         >>> ten = tf.data.Dataset.range(10)
         >>> options = dict(batch_size=5, num_batches=2, seed=1)
@@ -60,7 +86,16 @@ def endless_epochs(
         tf.random.set_seed(seed % 2**31 + 1)
         these = examples(number) if callable(examples) else examples
         shuffled = these.shuffle(buffer_size, number, reshuffle_each_iteration=False)
-        return shuffled.batch(batch_size).repeat().take(num_batches)
+        batches = shuffled.batch(batch_size)
+
+        def fail(_: tf.Tensor) -> tf.data.Dataset:
+            tf.debugging.Assert(False, [_NO_EXAMPLES])
+            return batches
+
+        # What is empty ends however often it is to come, and all epochs being empty
+        # the next one would be looked for without end.
+        failure = tf.data.Dataset.range(1).flat_map(fail)
+        return batches.repeat().concatenate(failure).take(num_batches)
 
     first_epoch, begun = divmod(first_batch, num_batches)
     numbers = tf.data.Dataset.counter(first_epoch)

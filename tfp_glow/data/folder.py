@@ -43,7 +43,8 @@ class FolderDataset:
     - Folders named train, validation and test are the splits; otherwise a tenth of the
       pictures each, 5,000 at most, chosen by their names, is validation and test. Where
       there is a folder train, a tenth of it is validation if there is no such folder.
-      What lies beside train and one of the others is left out, with a warning.
+      What lies beside train and one of the others is left out, with a warning. Without
+      train the others are folders like any other, with a warning.
     - Links to folders are followed; hidden files and folders are not looked at.
     - Where all pictures lie in folders, the topmost of these are the classes, numbered
       in the order of their names.
@@ -277,6 +278,13 @@ def _split_up(files: list[Path], root: Path) -> dict[str, dict[Path, str]]:
         _warn(
             f"{root} holds folders of splits, and {len(others)} pictures elsewhere are "
             f"left out: {_named(others)}."
+        )
+    if "train" not in found and found - {None}:
+        held_out = {f.relative_to(root).parts[0] for f in files if split_of[f]}
+        _warn(
+            f"{root} has no folder train: the pictures in {sorted(held_out)} are taken "
+            "like all others, and trained on. If they are to be held out, put those "
+            "that are to be trained on into a folder train."
         )
     if is_split_already:
         splits = {s: [f for f in files if split_of[f] == s] for s in SPLITS}

@@ -1,6 +1,5 @@
 """The page: what is where on it, and what happens when something is touched."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,8 +16,8 @@ _ALPHA = 1.5  # openai/glow's demonstration goes to 1
 _TEMPERATURE, _MAX_TEMPERATURE = 0.7, 1.2
 _PER_CENT = 50  # of the other picture, to begin with
 _BEGINNING = 0  # the seed of the first grid
-# How often uploads are deleted, and from what age on, in seconds. Not once they are read:
-# who uploads the same file gets the same path.
+# How often uploads are deleted, and from what age on, in seconds. Not when they are
+# read: who uploads the same file gets the same path.
 _SWEEP = (60, 600)
 
 # A slider moves faster than a model answers: of what waits only the last is computed.
