@@ -126,3 +126,19 @@ def test_callbacks_of_a_list_of_keras_s_need_none_either():
     callbacks = keras.callbacks.CallbackList([early], add_history=True, model=model)
     history = model.fit(x, callbacks=callbacks, verbose=0).history
     assert early.best == min(history["gradient_norm"])
+
+
+def test_a_model_that_is_mixed_with_another_fits_as_before():
+    class Timed(keras.Model):
+        def fit(self, *args, **kwargs):
+            return super().fit(*args, **kwargs)
+
+    class Mixed(tfg.GlowModel, Timed):
+        pass
+
+    model = Mixed([4, 4, 1], **SMALL)
+    assert len(model.fit(IMAGES, epochs=2, verbose=0).history["loss"]) == 2
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(
+            IMAGES, validation_data=(IMAGES, None, ONES), callbacks=[Never()], verbose=0
+        )

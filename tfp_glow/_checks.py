@@ -121,6 +121,11 @@ def check_event(
     x: tf.Tensor, event_shape: Sequence[int | None], name: str
 ) -> tf.Tensor:
     """Returns `x`, known to end in `event_shape`, or raises `ValueError`."""
+    if x.shape.rank is not None:
+        last = x.shape.as_list()[-len(event_shape) :]  # TensorFlow's own take longer
+        if None not in last and len(last) == len(event_shape):
+            if all(b in (None, a) for a, b in zip(last, event_shape, strict=True)):
+                return x
     shape = with_event(x.shape, event_shape, name)
     return x if x.shape == shape else tf.ensure_shape(x, shape)
 

@@ -31,6 +31,8 @@ from tfp_glow.step_guard import StepGuard
 
 tfd = tfp.distributions
 
+_FIT = inspect.signature(keras.Model.fit)
+
 __all__ = ["FlowModel"]
 
 
@@ -295,8 +297,8 @@ class FlowModel(keras.Model):
             ValueError: If there is no data, no variable, or `sample_weight` alone, or
                 data or validation data do not fit the model.
         """
-        bound = inspect.signature(super().fit).bind(x, y, batch_size, *args, **kwargs)
-        arguments = bound.arguments
+        arguments = _FIT.bind(self, x, y, batch_size, *args, **kwargs).arguments
+        del arguments["self"]
         check_sample_weight(y, arguments)
         if not self.weights:
             what = f"Received: {self.distribution!r}, without a `tf.Variable`."

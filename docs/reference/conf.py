@@ -19,6 +19,7 @@ _INTERNAL = (
 nitpick_ignore_regex = [
     ("py:obj", r"(?!tfp_glow\.).*"),
     ("py:class", r"(?!tfp_glow\.).*"),
+    ("py:exc", r"tf\.errors\..*"),
     ("py:class", rf"tfp_glow\..*\.({'|'.join(_INTERNAL)})"),
 ]
 autodoc_member_order = "bysource"

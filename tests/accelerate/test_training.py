@@ -33,7 +33,7 @@ TINY = Preset(
     warmup_steps=3,
     weight_decay=0.1,
     clip_norm=1.0,
-    ema_momentum=0.8,
+    ema_momentum=0.5,
     flips=True,
 )
 NUM_TRAIN = 10  # of which one is for validation; the rest is two batches and one more

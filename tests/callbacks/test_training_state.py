@@ -254,6 +254,6 @@ def test_a_folder_that_is_deleted_meanwhile_stays_so(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             shutil.rmtree(folder)
 
-    with pytest.raises(OSError, match="cannot be written.*its folder is gone.*anew"):
+    with pytest.raises(OSError, match="cannot be written.*its folder is gone.*renamed"):
         fit(folder / "state.npz", Delete())
     assert not folder.exists()

@@ -66,7 +66,7 @@ def conditional(tmp_path_factory):
     for name in [*OLD, "metrics.json", "model.keras"]:
         (folder / name).write_bytes(b"of the old model")
     options = ["--conditional", "--limit=256", "--seed=7"]
-    options += ["--num-noise-samples=3"]
+    options += ["--num-noise-samples=3", "--learning-rate=1", "--decay=constant"]
     options += ["--memory=reversible", "--dtype=mixed_bfloat16", "--unroll"]
     train = ["train", "--dataset=digits", f"--output={folder}", *TINY, *options]
     assert main([*train, "--overwrite"]) == 0

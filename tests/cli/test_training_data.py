@@ -48,9 +48,9 @@ def test_mirrors_and_moves_where_the_preset_says_so(tmp_path, flips, max_shift):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "momentum"), [(1, 0.0), (50, 0.9), (500, 0.99), (5000, 0.99)]
+    ("epochs", "momentum"), [(1, 3 / 12), (50, 101 / 110), (500, 0.99), (5000, 0.99)]
 )
-def test_the_average_remembers_a_tenth_of_a_training_at_most(epochs, momentum):
+def test_the_average_remembers_about_a_tenth_of_a_training_at_most(epochs, momentum):
     typed = ["train", "--dataset=digits", "--output=run", "--limit=100"]
     arguments = make_parser().parse_args([*typed, f"--epochs={epochs}"])
     arguments.batch_size = 50  # 2 steps an epoch

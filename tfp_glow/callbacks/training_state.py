@@ -24,7 +24,7 @@ class HasState(Protocol):
         """Arrays that `restore` takes."""
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Goes on from a state; called after `on_train_begin`."""
+        """Goes on from a state; called in the first `on_train_batch_begin`."""
 
 
 class TrainingState(keras.callbacks.Callback):
@@ -193,7 +193,8 @@ class TrainingState(keras.callbacks.Callback):
             what = f"The state of the training cannot be written to {self._file}: "
             if not self._file.parent.is_dir():
                 raise OSError(
-                    f"{what}its folder is gone, and with it the last one. Begin anew."
+                    f"{what}its folder is gone. If it was renamed, go on from the file "
+                    "in it, or else begin anew."
                 ) from error
             left = "there is none yet"
             if self._file.exists():

@@ -46,7 +46,6 @@ from tfp_glow.version import __version__
 
 __all__ = ["new_run", "run"]
 
-_AVERAGED = 0.1  # of a training, at most: what the moving average remembers
 _SOURCE_OPTIONS = ("data_dir", "image_size", "crop")
 _DATA_OPTIONS = (*_SOURCE_OPTIONS, "limit", "seed", "num_noise_samples")
 _TRAINING_OPTIONS = (
@@ -176,9 +175,10 @@ def new_run(
             f"{info.name!r} has no split `train` to train on. Received: "
             f"{', '.join(info.num_examples)}. Choose another data set."
         )
-    # In a short training a long average would lag behind, and be what is kept.
-    total_steps = settings.epochs * _steps_per_epoch(arguments, info, settings)
-    momentum = min(settings.ema_momentum, max(0.0, 1 - 1 / (_AVERAGED * total_steps)))
+    # In a short training a long average would lag behind, and be what is kept: about a
+    # tenth of it, as `tf.train.ExponentialMovingAverage` has it at the end.
+    num_steps = settings.epochs * _steps_per_epoch(arguments, info, settings)
+    momentum = min(settings.ema_momentum, (1 + num_steps) / (10 + num_steps))
     settings = dataclasses.replace(settings, ema_momentum=momentum)
     keras.utils.set_random_seed(arguments.seed)
     with strategy.scope():
